@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package horde
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// UserID numbers the accounts from 1. The anonymous account is 0.
+type UserID int32
+
+// Anonymous is the account behind the key "0000000000", which everybody may use.
+const Anonymous UserID = 0
+
+// ParseUserID reads a user's number as it stands in a path. Anything but digits, and any number above 2147483647, is no id.
+func ParseUserID(s string) (UserID, bool) {
+	if s == "" || strings.TrimLeft(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	return UserID(n), err == nil
+}
+
+// ParseAlias finds the user id in "name#12". Only the digits behind the last "#" count, or the whole string where there is
+// none: names are not unique and change.
+func ParseAlias(s string) (UserID, bool) {
+	return ParseUserID(s[strings.LastIndexByte(s, '#')+1:])
+}
+
+// RequestID is the random id of a request, and the only credential for reading it.
+type RequestID struct{ uuid.UUID }
+
+// JobID is the random id of one result of a request.
+type JobID struct{ uuid.UUID }
+
+// WorkerID is the random id of a worker.
+type WorkerID struct{ uuid.UUID }
+
+// NewRequestID returns a fresh random id.
+func NewRequestID() RequestID { return RequestID{uuid.New()} }
+
+// NewJobID returns a fresh random id.
+func NewJobID() JobID { return JobID{uuid.New()} }
+
+// NewWorkerID returns a fresh random id.
+func NewWorkerID() WorkerID { return WorkerID{uuid.New()} }
+
+// ParseRequestID accepts any spelling of a UUID, with or without hyphens.
+func ParseRequestID(s string) (RequestID, bool) {
+	id, err := uuid.Parse(s)
+	return RequestID{id}, err == nil
+}
+
+// ParseJobID is ParseRequestID for jobs.
+func ParseJobID(s string) (JobID, bool) {
+	id, err := uuid.Parse(s)
+	return JobID{id}, err == nil
+}
+
+// ParseWorkerID is ParseRequestID for workers.
+func ParseWorkerID(s string) (WorkerID, bool) {
+	id, err := uuid.Parse(s)
+	return WorkerID{id}, err == nil
+}
+
+// Kind is what a request wants and what a worker makes.
+type Kind uint8
+
+// The kinds of work. The values are stored: never renumber them.
+const (
+	Image Kind = 1
+	Text  Kind = 2
+)
+
+// Kinds lists every kind.
+var Kinds = []Kind{Image, Text}
+
+func (k Kind) String() string {
+	switch k {
+	case Image:
+		return "image"
+	case Text:
+		return "text"
+	}
+	return "unknown"
+}
+
+// ThingsDivisor is how many raw things make one displayed thing: pixelsteps are shown in millions, tokens one by one.
+func (k Kind) ThingsDivisor() float64 {
+	if k == Image {
+		return 1_000_000
+	}
+	return 1
+}

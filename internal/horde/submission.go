@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package horde
+
+import "encoding/json"
+
+// The types in this file are the bodies that clients send, field by field as they send them: the tags are the contract
+// that package api decodes and validates against and that the published documents show. A nil pointer or slice means
+// that the field was absent.
+
+// ImageSubmission is the body of an image request.
+type ImageSubmission struct {
+	Prompt            *string            `json:"prompt" required:"true" minLength:"1" doc:"The prompt. A negative prompt follows after ###."`
+	Params            *ImageSettings     `json:"params"`
+	NSFW              *bool              `json:"nsfw" default:"false"`
+	CensorNSFW        *bool              `json:"censor_nsfw" default:"false"`
+	TrustedWorkers    *bool              `json:"trusted_workers" default:"false"`
+	ValidatedBackends *bool              `json:"validated_backends" default:"true"`
+	SlowWorkers       *bool              `json:"slow_workers" default:"true"`
+	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
+	Workers           []string           `json:"workers"`
+	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
+	Models            []string           `json:"models" itemMaxLength:"255"`
+	SourceImage       *string            `json:"source_image"`
+	SourceProcessing  *string            `json:"source_processing" default:"img2img" enum:"img2img,inpainting,outpainting,remix"`
+	SourceMask        *string            `json:"source_mask"`
+	ExtraSourceImages []ExtraSourceImage `json:"extra_source_images"`
+	R2                *bool              `json:"r2" default:"true"`
+	Shared            *bool              `json:"shared" default:"false"`
+	ReplacementFilter *bool              `json:"replacement_filter" default:"true"`
+	DryRun            *bool              `json:"dry_run" default:"false"`
+	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255"`
+	DisableBatching   *bool              `json:"disable_batching" default:"false"`
+	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
+	Webhook           *string            `json:"webhook" minLength:"10" maxLength:"1024"`
+	Style             *string            `json:"style" minLength:"3" maxLength:"1024"`
+}
+
+// ImageSettings is the "params" object of an image request.
+type ImageSettings struct {
+	N                         *int            `json:"n" minimum:"1" maximum:"20" default:"1"`
+	Steps                     *int            `json:"steps" minimum:"1" maximum:"500" default:"30"`
+	Width                     *int            `json:"width" minimum:"64" maximum:"3072" multipleOf:"64" default:"512"`
+	Height                    *int            `json:"height" minimum:"64" maximum:"3072" multipleOf:"64" default:"512"`
+	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm"`
+	CFGScale                  *float64        `json:"cfg_scale" minimum:"0" maximum:"100" default:"7.5"`
+	Karras                    *bool           `json:"karras" default:"false"`
+	DenoisingStrength         *float64        `json:"denoising_strength" minimum:"0.01" maximum:"1"`
+	HiresFix                  *bool           `json:"hires_fix" default:"false"`
+	HiresFixDenoisingStrength *float64        `json:"hires_fix_denoising_strength" minimum:"0.01" maximum:"1"`
+	ClipSkip                  *int            `json:"clip_skip" minimum:"1" maximum:"12"`
+	Tiling                    *bool           `json:"tiling" default:"false"`
+	FacefixerStrength         *float64        `json:"facefixer_strength" minimum:"0" maximum:"1"`
+	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" itemEnum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer"`
+	Loras                     []LoraSettings  `json:"loras"`
+	TIs                       []TISettings    `json:"tis"`
+	Special                   json.RawMessage `json:"special" type:"object"`
+	Workflow                  *string         `json:"workflow" enum:"qr_code"`
+	Transparent               *bool           `json:"transparent" default:"false"`
+	Seed                      *string         `json:"seed" maxLength:"10000"`
+	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000"`
+	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyAbsent:"true"`
+	ImageIsControl            *bool           `json:"image_is_control" default:"false"`
+	ReturnControlMap          *bool           `json:"return_control_map" default:"false"`
+	ExtraTexts                []ExtraText     `json:"extra_texts"`
+	// InitAsImage is not part of the published interface, but one check looks at it.
+	InitAsImage json.RawMessage `json:"init_as_image" hidden:"true"`
+}
+
+// LoraSettings names one LoRA.
+type LoraSettings struct {
+	Name          *string  `json:"name" required:"true" minLength:"1" maxLength:"255"`
+	Model         *float64 `json:"model" minimum:"-5" maximum:"5" default:"1"`
+	Clip          *float64 `json:"clip" minimum:"-5" maximum:"5" default:"1"`
+	InjectTrigger *string  `json:"inject_trigger" minLength:"1" maxLength:"30"`
+	IsVersion     *bool    `json:"is_version" default:"false"`
+}
+
+// TISettings names one textual inversion.
+type TISettings struct {
+	Name     *string  `json:"name" required:"true" minLength:"1" maxLength:"255"`
+	InjectTI *string  `json:"inject_ti" enum:"prompt,negprompt"`
+	Strength *float64 `json:"strength" minimum:"-5" maximum:"5" default:"1"`
+}
+
+// ExtraSourceImage is a further source image of a remix.
+type ExtraSourceImage struct {
+	Image    *string  `json:"image" required:"true" minLength:"1"`
+	Strength *float64 `json:"strength" default:"1"`
+}
+
+// ExtraText is a named text that a workflow uses.
+type ExtraText struct {
+	Text      *string `json:"text" minLength:"1"`
+	Reference *string `json:"reference" minLength:"3"`
+}
+
+// TextSubmission is the body of a text request.
+type TextSubmission struct {
+	Prompt            *string            `json:"prompt" requiredArgument:"true" doc:"The prompt, exactly as the model sees it."`
+	Params            *TextSettings      `json:"params"`
+	Softprompt        *string            `json:"softprompt" minLength:"1"`
+	TrustedWorkers    *bool              `json:"trusted_workers" default:"false"`
+	ValidatedBackends *bool              `json:"validated_backends" default:"true"`
+	SlowWorkers       *bool              `json:"slow_workers" default:"true"`
+	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
+	Workers           []string           `json:"workers"`
+	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
+	Models            []string           `json:"models" itemMaxLength:"255"`
+	DryRun            *bool              `json:"dry_run" default:"false"`
+	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255"`
+	ExtraSourceImages []ExtraSourceImage `json:"extra_source_images"`
+	DisableBatching   *bool              `json:"disable_batching" default:"false"`
+	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
+	Webhook           *string            `json:"webhook" maxLength:"1024"`
+	Style             *string            `json:"style" minLength:"3" maxLength:"1024"`
+}
+
+// TextSettings is the "params" object of a text request. All but N go to the worker as they are.
+type TextSettings struct {
+	N                     *int     `json:"n,omitempty" minimum:"1" maximum:"20" default:"1"`
+	MaxLength             *int     `json:"max_length,omitempty" minimum:"16" maximum:"4096" default:"80"`
+	MaxContextLength      *int     `json:"max_context_length,omitempty" minimum:"80" maximum:"1048576" default:"2048"`
+	Temperature           *float64 `json:"temperature,omitempty" minimum:"0" maximum:"5"`
+	RepPen                *float64 `json:"rep_pen,omitempty" minimum:"1" maximum:"3"`
+	RepPenRange           *int     `json:"rep_pen_range,omitempty" minimum:"0" maximum:"4096"`
+	RepPenSlope           *float64 `json:"rep_pen_slope,omitempty" minimum:"0" maximum:"10"`
+	TopA                  *float64 `json:"top_a,omitempty" minimum:"0" maximum:"1"`
+	TFS                   *float64 `json:"tfs,omitempty" minimum:"0" maximum:"1"`
+	Typical               *float64 `json:"typical,omitempty" minimum:"0" maximum:"1"`
+	TopK                  *int     `json:"top_k,omitempty" minimum:"0" maximum:"200"`
+	TopP                  *float64 `json:"top_p,omitempty" minimum:"0.001" maximum:"1"`
+	MinP                  *float64 `json:"min_p,omitempty" minimum:"0" maximum:"1" default:"0"`
+	SmoothingFactor       *float64 `json:"smoothing_factor,omitempty" minimum:"0" maximum:"10" default:"0"`
+	DynatempRange         *float64 `json:"dynatemp_range,omitempty" minimum:"0" maximum:"5" default:"0"`
+	DynatempExponent      *float64 `json:"dynatemp_exponent,omitempty" minimum:"0" maximum:"5" default:"1"`
+	SamplerOrder          []int    `json:"sampler_order,omitzero"`
+	StopSequence          []string `json:"stop_sequence,omitzero"`
+	Singleline            *bool    `json:"singleline,omitempty"`
+	FrmtAdsnsp            *bool    `json:"frmtadsnsp,omitempty"`
+	FrmtRmblln            *bool    `json:"frmtrmblln,omitempty"`
+	FrmtRmspch            *bool    `json:"frmtrmspch,omitempty"`
+	FrmtTriminc           *bool    `json:"frmttriminc,omitempty"`
+	UseDefaultBadwordsIDs *bool    `json:"use_default_badwordsids,omitempty"`
+}
