@@ -29,8 +29,9 @@ type Request struct {
 	Cancelled bool `json:"cancelled,omitempty"`
 	Faulted   bool `json:"faulted,omitempty"`
 
-	// Priority is what the request had when it last entered the queue; waiting adds to it (package dispatch).
-	Priority int64 `json:"priority"`
+	// Priority is what the request had at Queued, when it last entered the queue. Waiting adds to it: see PriorityAt.
+	Priority int64     `json:"priority"`
+	Queued   time.Time `json:"queued"`
 	// Price is the base price of one result before the model's factor; Charged all that the user has paid so far.
 	Price   Kudos `json:"price"`
 	Charged Kudos `json:"charged"`
@@ -53,6 +54,24 @@ const (
 	// MaxFaults is how many faulted jobs end a request.
 	MaxFaults = 3
 )
+
+// Ageing: a waiting request gains AgeingGain priority every AgeingStep (dispatch chapter, 10). The steps are those of the
+// clock, the same for all requests, so two waiting requests never change places.
+const (
+	AgeingGain = 50
+	AgeingStep = 10 * time.Second
+)
+
+// AgeingBase is the priority a request would have had at the beginning of time to have Priority at Queued. Waiting requests
+// are ordered by it for as long as they wait.
+func (r *Request) AgeingBase() int64 { return r.Priority - AgeingGain*ageingSteps(r.Queued) }
+
+// PriorityAt is the priority of the request after waiting until now.
+func (r *Request) PriorityAt(now time.Time) int64 {
+	return r.AgeingBase() + AgeingGain*ageingSteps(now)
+}
+
+func ageingSteps(t time.Time) int64 { return t.Unix() / int64(AgeingStep/time.Second) }
 
 // Waiting tells whether a worker may be given a job of the request.
 func (r *Request) Waiting() bool { return r.Left > 0 && !r.Cancelled && !r.Faulted }

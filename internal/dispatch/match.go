@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package dispatch
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"horde/internal/horde"
+)
+
+// maxLooks bounds how many requests one pop looks at one by one. It is reached only when thousands of requests that fit the
+// worker otherwise are barred by its word blacklist or by the balances of their users.
+const maxLooks = 4096
+
+// Pop is a worker asking for a request.
+type Pop struct {
+	Offer *horde.Offer
+	// Friends are served first: the worker's owner and the users it named.
+	Friends []horde.UserID
+	// OwnOnly restricts the pop to requests of the worker's owner.
+	OwnOnly bool
+	// Affordable tells whether the user of a request could pay for it now. Nil means that the worker does not care.
+	// Friends are not asked.
+	Affordable func(*horde.Request) bool
+	// Tricked tells whether the worker was given a decoy of a request: it must not see that one again. Nil means never.
+	Tricked func(horde.RequestID) bool
+	// MatchedTargeting restricts requests that name allowed workers to workers whose friend the requester is.
+	MatchedTargeting bool
+}
+
+// match is one search.
+type match struct {
+	*Pop
+	q       *Queue
+	skipped horde.Skipped // only what is found request by request
+	looks   int
+}
+
+// Match finds the request that the worker gets, or nil. Nothing changes: the caller takes results off it with SetLeft or
+// Remove. If there is no request, skipped tells what was passed over and why.
+func (q *Queue) Match(p *Pop) (found *Entry, skipped horde.Skipped) {
+	if q.entries == 0 {
+		return nil, skipped
+	}
+	q.search++
+	m := &match{Pop: p, q: q}
+	friends := p.Friends
+	if p.OwnOnly {
+		friends = []horde.UserID{p.Offer.Worker.Owner}
+	}
+	best := (*Entry)(nil)
+	for _, u := range friends {
+		if o := q.users[u]; o != nil {
+			for c, t := range o.trees {
+				best = m.better(best, c, t, true)
+			}
+		}
+	}
+	if best != nil || p.OwnOnly {
+		return best, skipped
+	}
+	if !p.MatchedTargeting {
+		for c, t := range q.targets[p.Offer.Worker.ID] {
+			best = m.better(best, c, t, false)
+		}
+	}
+	for model := range p.Offer.Models {
+		for _, c := range q.byModel[model] {
+			best = m.better(best, c, &c.open, false)
+		}
+	}
+	for _, c := range q.anyWork {
+		best = m.better(best, c, &c.open, false)
+	}
+	if best == nil {
+		m.count()
+	}
+	return best, m.skipped
+}
+
+// fits tests a class once a search.
+func (m *match) fits(c *class) bool {
+	if c.seen != m.q.search {
+		c.seen = m.q.search
+		c.misfit = m.Offer.Misfit(&c.needs, c.models)
+	}
+	return c.misfit == 0
+}
+
+// better returns the first entry of the tree that the worker may take, if it comes before best; else best.
+func (m *match) better(best *Entry, c *class, t *tree, friend bool) *Entry {
+	head := t.head()
+	if head == nil || best != nil && !less(head, best) || !m.fits(c) {
+		return best
+	}
+	e, v := t.root.first(m.limit(c), func(e *Entry) verdict {
+		if best != nil && !less(e, best) {
+			return stop
+		}
+		if m.looks++; m.looks > maxLooks {
+			return stop
+		}
+		return m.take(e, friend)
+	})
+	if v == accept {
+		return e
+	}
+	return best
+}
+
+// limit is the largest size that the worker takes of a class.
+func (m *match) limit(c *class) Size {
+	w := m.Offer.Worker
+	if m.q.kind == horde.Text {
+		return Size{int64(w.MaxLength), int64(w.MaxContextLength)}
+	}
+	limit := Size{w.MaxPixels, math.MaxInt64}
+	if steps, ok := m.Offer.StepLimit(c.models); ok {
+		limit[1] = int64(steps) // s <= 5.5 holds for the same whole s as s <= 5
+	}
+	return limit
+}
+
+// take tests what differs between requests of a class.
+func (m *match) take(e *Entry, friend bool) verdict {
+	o, w := e.Request.Order, m.Offer.Worker
+	if len(e.targets) > 0 && slices.Contains(e.targets, w.ID) == o.WorkerBlacklist {
+		return refuse
+	}
+	if m.Tricked != nil && m.Tricked(e.Request.ID) {
+		return refuse
+	}
+	if len(w.Blacklist) > 0 {
+		prompt := strings.ToLower(o.Prompt)
+		for _, word := range w.Blacklist {
+			if strings.Contains(prompt, word) {
+				m.skipped.Blacklist++
+				return refuse
+			}
+		}
+	}
+	if !friend && m.Affordable != nil && !m.Affordable(e.Request) {
+		m.skipped.Kudos++
+		return refuse
+	}
+	return accept
+}
+
+// count completes the counts of a search that found nothing.
+func (m *match) count() {
+	q, s, o, w := m.q, &m.skipped, m.Offer, m.Offer.Worker
+	limit := Size{}
+	for _, c := range q.classes {
+		m.fits(c)
+		s.Count(o, &c.needs, c.models, c.misfit, c.count)
+		if q.kind != horde.Image || c.misfit != 0 || !w.LimitMaxSteps {
+			continue
+		}
+		limit = m.limit(c)
+		c.open.root.first(Size{limit[0], math.MaxInt64}, func(e *Entry) verdict {
+			if m.looks++; m.looks > maxLooks {
+				return stop
+			}
+			if e.size[1] > limit[1] {
+				s.StepCount++
+			}
+			return refuse
+		})
+	}
+	if q.kind != horde.Image {
+		return
+	}
+	for pixels, n := range q.pixels {
+		if pixels >= w.MaxPixels {
+			s.MaxPixels += n
+		}
+	}
+	s.WorkerID = q.blocked[w.ID] + q.aimed
+	if !m.MatchedTargeting {
+		for _, t := range q.targets[w.ID] {
+			s.WorkerID -= int(t.root.count)
+		}
+	}
+}
+
+// Rank is the place of a request in the queue.
+type Rank struct {
+	// Position counts the request itself and those that are served before it, from 1. Zero means that nothing of the
+	// request waits.
+	Position int
+	// Results and Things sum what is left of those requests, the request itself included. Things are raw.
+	Results int64
+	Things  float64
+}
+
+// rivalsFor is how long it is remembered which classes compete for the same workers.
+const rivalsFor = 5 * time.Second
+
+// Rank finds the place of a request among those that compete with it for a worker: a request that no worker which could
+// take this one could take as well does not count. online are the offers of the workers that are there now.
+func (q *Queue) Rank(e *Entry, online []*horde.Offer, now time.Time) Rank {
+	c := e.class
+	if now.After(c.rivalsUntil) {
+		c.rivals, c.rivalsUntil = q.rivals(c, online), now.Add(rivalsFor)
+	}
+	var r Rank
+	for _, rival := range c.rivals {
+		if rival == c {
+			continue
+		}
+		s := rival.open.upTo(e)
+		r.Position += s.Position
+		r.Results += s.Results
+		r.Things += s.Things
+	}
+	s := c.open.upTo(e)
+	r.Position += s.Position
+	r.Results += s.Results
+	r.Things += s.Things
+	if e.general.tree == nil { // it names its workers and so is in no open tree
+		r.Position++
+		r.Results += int64(e.Request.Left)
+		r.Things += float64(e.Request.Left) * e.things
+	}
+	return r
+}
+
+func (q *Queue) rivals(c *class, online []*horde.Offer) []*class {
+	var able []*horde.Offer
+	for _, o := range online {
+		if o.Misfit(&c.needs, c.models) == 0 {
+			able = append(able, o)
+		}
+	}
+	var rivals []*class
+	for _, other := range q.classes {
+		if other != c && slices.ContainsFunc(able, func(o *horde.Offer) bool {
+			return o.Misfit(&other.needs, other.models) == 0
+		}) {
+			rivals = append(rivals, other)
+		}
+	}
+	return rivals
+}
