@@ -5,12 +5,13 @@ package horde
 import "encoding/json"
 
 // The types in this file are the bodies that clients send, field by field as they send them: the tags are the contract
-// that package api decodes and validates against and that the published documents show. A nil pointer or slice means
-// that the field was absent.
+// that package api decodes and validates against (see its package body for what they mean) and that the published
+// documents show. A nil pointer or slice means that the field was absent. The tag argument:"true" marks fields that must be
+// there but are asked for after everything else was validated, like a required header.
 
 // ImageSubmission is the body of an image request.
 type ImageSubmission struct {
-	Prompt            *string            `json:"prompt" required:"true" minLength:"1" doc:"The prompt. A negative prompt follows after ###."`
+	Prompt            *string            `json:"prompt" required:"true" minLength:"1"`
 	Params            *ImageSettings     `json:"params"`
 	NSFW              *bool              `json:"nsfw" default:"false"`
 	CensorNSFW        *bool              `json:"censor_nsfw" default:"false"`
@@ -20,7 +21,7 @@ type ImageSubmission struct {
 	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
 	Workers           []string           `json:"workers"`
 	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
-	Models            []string           `json:"models" itemMaxLength:"255"`
+	Models            []string           `json:"models" maxLength:"255"`
 	SourceImage       *string            `json:"source_image"`
 	SourceProcessing  *string            `json:"source_processing" default:"img2img" enum:"img2img,inpainting,outpainting,remix"`
 	SourceMask        *string            `json:"source_mask"`
@@ -51,7 +52,7 @@ type ImageSettings struct {
 	ClipSkip                  *int            `json:"clip_skip" minimum:"1" maximum:"12"`
 	Tiling                    *bool           `json:"tiling" default:"false"`
 	FacefixerStrength         *float64        `json:"facefixer_strength" minimum:"0" maximum:"1"`
-	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" itemEnum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer"`
+	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" enum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer"`
 	Loras                     []LoraSettings  `json:"loras"`
 	TIs                       []TISettings    `json:"tis"`
 	Special                   json.RawMessage `json:"special" type:"object"`
@@ -59,7 +60,7 @@ type ImageSettings struct {
 	Transparent               *bool           `json:"transparent" default:"false"`
 	Seed                      *string         `json:"seed" maxLength:"10000"`
 	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000"`
-	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyAbsent:"true"`
+	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyabsent:"true"`
 	ImageIsControl            *bool           `json:"image_is_control" default:"false"`
 	ReturnControlMap          *bool           `json:"return_control_map" default:"false"`
 	ExtraTexts                []ExtraText     `json:"extra_texts"`
@@ -97,7 +98,7 @@ type ExtraText struct {
 
 // TextSubmission is the body of a text request.
 type TextSubmission struct {
-	Prompt            *string            `json:"prompt" requiredArgument:"true" doc:"The prompt, exactly as the model sees it."`
+	Prompt            *string            `json:"prompt" argument:"true"`
 	Params            *TextSettings      `json:"params"`
 	Softprompt        *string            `json:"softprompt" minLength:"1"`
 	TrustedWorkers    *bool              `json:"trusted_workers" default:"false"`
@@ -106,7 +107,7 @@ type TextSubmission struct {
 	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
 	Workers           []string           `json:"workers"`
 	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
-	Models            []string           `json:"models" itemMaxLength:"255"`
+	Models            []string           `json:"models" maxLength:"255"`
 	DryRun            *bool              `json:"dry_run" default:"false"`
 	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255"`
 	ExtraSourceImages []ExtraSourceImage `json:"extra_source_images"`

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package horde
+
+// The types in this file are the bodies that workers send; see submission.go for how to read them.
+
+// Polling is what the pops of all kinds have in common.
+type Polling struct {
+	Name                *string  `json:"name" argument:"true"`
+	Models              []string `json:"models" minLength:"3" maxLength:"255"`
+	PriorityUsernames   []string `json:"priority_usernames"`
+	NSFW                *bool    `json:"nsfw" default:"false"`
+	BridgeAgent         *string  `json:"bridge_agent" maxLength:"1000" default:"unknown:0:unknown"`
+	Threads             *int     `json:"threads" minimum:"1" maximum:"50" default:"1"`
+	RequireUpfrontKudos *bool    `json:"require_upfront_kudos" default:"false"`
+	Amount              *int     `json:"amount" minimum:"1" maximum:"20" default:"1"`
+	ExtraSlowWorker     *bool    `json:"extra_slow_worker" default:"true"`
+	// Capabilities narrows the features that the bridge agent stands for. It is ours; nil means all of them.
+	Capabilities []string `json:"capabilities"`
+}
+
+// ImagePop is the body of an image worker's pop.
+type ImagePop struct {
+	Polling
+	MaxPixels           *int64   `json:"max_pixels" default:"262144"`
+	Blacklist           []string `json:"blacklist"`
+	AllowImg2Img        *bool    `json:"allow_img2img" default:"true"`
+	AllowPainting       *bool    `json:"allow_painting" default:"true"`
+	AllowUnsafeIPAddr   *bool    `json:"allow_unsafe_ipaddr" default:"true"`
+	AllowPostProcessing *bool    `json:"allow_post_processing" default:"true"`
+	AllowControlNet     *bool    `json:"allow_controlnet" default:"true"`
+	AllowSDXLControlNet *bool    `json:"allow_sdxl_controlnet" default:"true"`
+	AllowLora           *bool    `json:"allow_lora" default:"true"`
+	LimitMaxSteps       *bool    `json:"limit_max_steps" default:"true"`
+}
+
+// TextPop is the body of a text worker's pop.
+type TextPop struct {
+	Polling
+	MaxLength        *int     `json:"max_length" minimum:"0" maximum:"2147483647" default:"512"`
+	MaxContextLength *int     `json:"max_context_length" minimum:"0" maximum:"2147483647" default:"2048"`
+	Softprompts      []string `json:"softprompts"`
+}
+
+// ImageDelivery is the body with which an image worker ends a job.
+type ImageDelivery struct {
+	ID         *string         `json:"id" required:"true"`
+	Generation *string         `json:"generation" argument:"true"`
+	State      *string         `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
+	Seed       *int64          `json:"seed" required:"true" coerce:"true"`
+	Censored   *bool           `json:"censored" default:"false"`
+	Metadata   []ImageMetadata `json:"gen_metadata"`
+}
+
+// TextDelivery is the body with which a text worker ends a job.
+type TextDelivery struct {
+	ID         *string        `json:"id" required:"true"`
+	Generation *string        `json:"generation" argument:"true"`
+	State      *string        `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
+	Seed       *int64         `json:"seed" coerce:"true" hidden:"true"`
+	Metadata   []TextMetadata `json:"gen_metadata"`
+}
+
+// ImageMetadata is a note on an image.
+type ImageMetadata struct {
+	Type  *string `json:"type" required:"true" enum:"lora,ti,censorship,source_image,source_mask,extra_source_images,batch_index,information,aesthetic_score"`
+	Value *string `json:"value" required:"true" enum:"download_failed,parse_failed,baseline_mismatch,csam,nsfw,see_ref"`
+	Ref   *string `json:"ref" maxLength:"255"`
+}
+
+// TextMetadata is a note on a text.
+type TextMetadata struct {
+	Type  *string `json:"type" required:"true" enum:"censorship"`
+	Value *string `json:"value" required:"true" enum:"csam"`
+	Ref   *string `json:"ref" maxLength:"255"`
+}
+
+// WorkerChange is the body of a change to a worker.
+type WorkerChange struct {
+	Maintenance        *bool   `json:"maintenance"`
+	MaintenanceMessage *string `json:"maintenance_msg" maxLength:"300"`
+	Paused             *bool   `json:"paused"`
+	Info               *string `json:"info" maxLength:"1000"`
+	// Name has 5 to 100 characters; a name equal to the present one is accepted whatever its length.
+	Name *string `json:"name" maxLength:"100"`
+	Team *string `json:"team" maxLength:"36"`
+}
+
+// UserChange is the body of a change to a user.
+type UserChange struct {
+	Kudos                *float64 `json:"kudos"`
+	MonthlyKudos         *int64   `json:"monthly_kudos"`
+	UsageMultiplier      *float64 `json:"usage_multiplier" minimum:"0.1" maximum:"10"`
+	Moderator            *bool    `json:"moderator"`
+	Concurrency          *int     `json:"concurrency" minimum:"0" maximum:"500"`
+	WorkerInvited        *int     `json:"worker_invited" minimum:"0" maximum:"2147483647"`
+	Trusted              *bool    `json:"trusted"`
+	Flagged              *bool    `json:"flagged"`
+	Customizer           *bool    `json:"customizer"`
+	VPN                  *bool    `json:"vpn"`
+	Service              *bool    `json:"service"`
+	Education            *bool    `json:"education"`
+	Special              *bool    `json:"special"`
+	Filtered             *bool    `json:"filtered"`
+	ResetSuspicion       *bool    `json:"reset_suspicion"`
+	AdminComment         *string  `json:"admin_comment" minLength:"5" maxLength:"500"`
+	PublicWorkers        *bool    `json:"public_workers"`
+	Username             *string  `json:"username" minLength:"3" maxLength:"100"`
+	Contact              *string  `json:"contact" minLength:"5" maxLength:"500"`
+	GenerateProxyPasskey *bool    `json:"generate_proxy_passkey" default:"false"`
+	Undelete             *bool    `json:"undelete"`
+}
+
+// ModesChange is the body of a change to the modes of the horde.
+type ModesChange struct {
+	MaintenanceMode *bool `json:"maintenance_mode"`
+	InviteOnlyMode  *bool `json:"invite_only_mode"`
+	RaidMode        *bool `json:"raid_mode"`
+}
