@@ -23,8 +23,8 @@ func (s *ImageSubmission) processing() string {
 	return *s.SourceProcessing
 }
 
-// modelNames are the acceptable models: the default one where the field is absent, none (any) where it is empty.
-func (s *ImageSubmission) modelNames() []string {
+// ModelNames are the acceptable models: the default one where the field is absent, none (any) where it is empty.
+func (s *ImageSubmission) ModelNames() []string {
 	if s.Models == nil {
 		return []string{DefaultImageModel}
 	}
@@ -64,7 +64,7 @@ func or[T any](p *T, absent T) T {
 func (s *ImageSubmission) Order(u *User, workers []WorkerID, variationSeed uint32) *Order {
 	p := s.settings()
 	o := &Order{
-		Kind: Image, Prompt: value(s.Prompt), Models: s.modelNames(),
+		Kind: Image, Prompt: value(s.Prompt), Models: s.ModelNames(),
 		Workers: workers[:min(len(workers), MaxTargets)], WorkerBlacklist: value(s.WorkerBlacklist),
 		NSFW: or(s.NSFW, true), CensorNSFW: or(s.CensorNSFW, true), TrustedWorkers: value(s.TrustedWorkers),
 		ValidatedBackends: value(s.ValidatedBackends), SlowWorkers: or(s.SlowWorkers, true),
@@ -162,7 +162,7 @@ func (s *ImageSubmission) Warnings(ref *Reference) []Warning {
 			warnings = append(warnings, Warning{code, message})
 		}
 	}
-	for _, m := range s.modelNames() {
+	for _, m := range s.ModelNames() {
 		r := ref.Image[m].Requirements
 		add(r.ClipSkip != nil && *r.ClipSkip != clipSkip, "ClipSkipMismatch", "The model wants another clip_skip.")
 		add(r.MinSteps != nil && *r.MinSteps > steps, "StepsTooFew", "The model wants more steps.")

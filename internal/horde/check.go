@@ -28,7 +28,7 @@ const (
 // (requests chapter, 8.2). agent is the Client-Agent of the caller.
 func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 	p := s.settings()
-	models := s.modelNames()
+	models := s.ModelNames()
 	source, workflow, control := value(s.SourceImage) != "", value(p.Workflow), value(p.ControlType)
 	processing, transparent := s.processing(), value(p.Transparent)
 	anyBaseline := func(is func(string) bool) bool {

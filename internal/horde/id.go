@@ -95,3 +95,5 @@ func (k Kind) ThingsDivisor() float64 {
 	}
 	return 1
 }
+
+func (id UserID) String() string { return strconv.Itoa(int(id)) }

@@ -2,6 +2,8 @@
 
 package horde
 
+import "slices"
+
 // Misfit is the set of reasons why a worker may not take orders with certain needs. The empty set is a fit, as far as the
 // needs go: size, prompt, targeted workers and the requester's balance are tested order by order.
 type Misfit uint32
@@ -86,6 +88,35 @@ func (o *Offer) Misfit(n *Needs, wanted []string) Misfit {
 	miss(MisfitHidden, wants(WantsUnsafeIP) && !o.OwnerTrusted && !wants(FromTrusted))
 	miss(MisfitHidden, wants(WantsPostProcessing) && !w.AllowPostProcessing)
 	return m
+}
+
+// possibleAnyway are the reasons that the question whether a request can be served at all does not look at.
+const possibleAnyway = MisfitLoraGate | MisfitTIGate | MisfitExtraSlow
+
+// possibleTextSpeed is the speed in tokens a second from which a text worker counts for that question.
+const possibleTextSpeed = 2
+
+// CouldTake tells whether the worker could take the order, as far as clients are told: the test is a little looser than
+// that of a pop (dispatch chapter, 19). It looks at neither maintenance, nor pauses, nor balances.
+func (o *Offer) CouldTake(order *Order, n *Needs, wanted []string) bool {
+	w := o.Worker
+	if len(order.Workers) > 0 && slices.Contains(order.Workers, w.ID) == order.WorkerBlacklist {
+		return false
+	}
+	if order.Kind == Text {
+		slow := n.Wants&WantsFast != 0 && w.Speed < possibleTextSpeed
+		loose := *n
+		loose.Wants &^= WantsFast
+		return !slow && *order.Text.MaxLength <= w.MaxLength && *order.Text.MaxContextLength <= w.MaxContextLength &&
+			o.textMisfit(&loose, wanted) == 0
+	}
+	if order.Image.Pixels() > w.MaxPixels {
+		return false
+	}
+	if limit, ok := o.StepLimit(wanted); ok && float64(order.Image.AccurateSteps()) > limit {
+		return false
+	}
+	return o.Misfit(n, wanted)&^possibleAnyway == 0
 }
 
 func baseline(b string) func(ModelFacts) bool {

@@ -4,6 +4,7 @@ package kudos
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"horde/internal/horde"
@@ -75,6 +76,9 @@ func (b *Book) Forget(id horde.WorkerID) { delete(b.workers, id) }
 
 // Last is the number of the last event.
 func (b *Book) Last() int64 { return b.last }
+
+// Systems copies the balances of all system accounts.
+func (b *Book) Systems() map[AccountClass]horde.Kudos { return maps.Clone(b.system) }
 
 // System is the balance of a system account.
 func (b *Book) System(class AccountClass) horde.Kudos { return b.system[class] }
