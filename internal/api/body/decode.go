@@ -44,19 +44,27 @@ type Options struct {
 }
 
 // Decoder reads bodies into values of type T. It is made once by [Compile] and may be used by any number of goroutines.
-type Decoder[T any] struct {
-	opts Options
-	plan *structPlan
-}
+type Decoder[T any] struct{ typed *TypeDecoder }
 
 // Compile returns a decoder for T with the given options, of which there may be one. It panics when the tags of T make no
 // sense.
 func Compile[T any](opts ...Options) *Decoder[T] {
-	d := &Decoder[T]{plan: structPlanOf(reflect.TypeFor[T]())}
+	var o Options
 	if len(opts) > 0 {
-		d.opts = opts[0]
+		o = opts[0]
 	}
-	return d
+	return &Decoder[T]{CompileType(reflect.TypeFor[T](), o)}
+}
+
+// TypeDecoder is [Decoder] for a type that is known at run time only.
+type TypeDecoder struct {
+	opts Options
+	plan *structPlan
+}
+
+// CompileType is [Compile] for a type that is known at run time only.
+func CompileType(t reflect.Type, opts Options) *TypeDecoder {
+	return &TypeDecoder{opts: opts, plan: structPlanOf(t)}
 }
 
 // Report is what a decoder noticed about a body that is valid.
@@ -70,7 +78,12 @@ type Report struct {
 // the text is JSON but does not validate, and with a message only when it is empty or no JSON. What dst holds after an
 // error is undefined. Nothing in dst refers to text.
 func (d *Decoder[T]) Decode(text []byte, dst *T) (Report, error) {
-	return decode(d.plan, d.opts, text, reflect.ValueOf(dst).Elem())
+	return d.typed.Decode(text, reflect.ValueOf(dst).Elem())
+}
+
+// Decode is [Decoder.Decode] into a value that can be set.
+func (d *TypeDecoder) Decode(text []byte, dst reflect.Value) (Report, error) {
+	return decode(d.plan, d.opts, text, dst)
 }
 
 var (
@@ -274,7 +287,7 @@ func (d *decoder) value(p *plan, dst reflect.Value) (absent bool, err error) {
 	}
 	raw, err := d.skip()
 	if err == nil {
-		d.fail(show(raw) + " is not of type '" + p.typeName() + "'")
+		d.failType(p, raw)
 	}
 	return false, err
 }
@@ -325,41 +338,41 @@ func (d *decoder) scalar(p *plan, dst reflect.Value, kind jsontext.Kind, raw []b
 			d.failType(p, raw)
 			return false
 		}
-		d.number(p, dst, number, coerce)
+		if reason := p.number(dst, number, coerce); reason != "" {
+			d.fail(reason)
+		}
 	}
 	return false
 }
 
-func (d *decoder) number(p *plan, dst reflect.Value, raw []byte, truncate bool) {
+// number reads a JSON number and returns why it is refused, or "".
+func (p *plan) number(dst reflect.Value, raw []byte, truncate bool) (reason string) {
+	var i int64
+	var f float64
 	if p.shape == shapeFloat {
-		f, err := strconv.ParseFloat(string(raw), 64)
-		switch {
-		case f < p.min || (err != nil && f < 0):
-			d.fail(show(raw) + " is less than the minimum of " + p.minText)
-		case f > p.max || err != nil:
-			d.fail(show(raw) + " is greater than the maximum of " + p.maxText)
-		case p.multipleOf != 0 && !isMultiple(f, p.multipleOf):
-			d.fail(show(raw) + " is not a multiple of " + p.multipleOfText)
-		default:
-			p.in(dst).SetFloat(f)
+		f, _ = strconv.ParseFloat(string(raw), 64) // infinite when out of range
+	} else {
+		var ok bool
+		if i, f, ok = integer(raw, truncate); !ok {
+			return p.notOfType(raw)
 		}
-		return
 	}
-	i, f, ok := integer(raw, truncate)
+	isInt := p.shape != shapeFloat
 	switch {
-	case !ok:
-		d.failType(p, raw)
-	case f < p.min || (f < 0 && i < p.minInt):
-		d.fail(show(raw) + " is less than the minimum of " + p.minText)
-	case f > p.max || (f > 0 && i > p.maxInt):
-		d.fail(show(raw) + " is greater than the maximum of " + p.maxText)
-	case p.multipleOf != 0 && i%int64(p.multipleOf) != 0:
-		d.fail(show(raw) + " is not a multiple of " + p.multipleOfText)
+	case f < p.min || math.IsInf(f, -1) || (isInt && f < 0 && i < p.minInt):
+		return show(raw) + " is less than the minimum of " + p.minText
+	case f > p.max || math.IsInf(f, 1) || (isInt && f > 0 && i > p.maxInt):
+		return show(raw) + " is greater than the maximum of " + p.maxText
+	case p.multipleOf != 0 && isInt && i%int64(p.multipleOf) != 0, p.multipleOf != 0 && !isInt && !isMultiple(f, p.multipleOf):
+		return show(raw) + " is not a multiple of " + p.multipleOfText
+	case p.shape == shapeFloat:
+		p.in(dst).SetFloat(f)
 	case p.shape == shapeUint:
 		p.in(dst).SetUint(uint64(i))
 	default:
 		p.in(dst).SetInt(i)
 	}
+	return ""
 }
 
 // integer reads a JSON number. ok is false when it has a fraction that may not be cut off. i is right whenever it fits,
@@ -544,7 +557,7 @@ func (d *decoder) fail(reason string) {
 }
 
 func (d *decoder) failType(p *plan, raw []byte) {
-	d.fail(show(raw) + " is not of type '" + p.typeName() + "'")
+	d.fail(p.notOfType(raw))
 }
 
 // forget drops what was wrong with an earlier value of the same name.
@@ -568,6 +581,10 @@ func (p *plan) in(dst reflect.Value) reflect.Value {
 		return dst.Field(0)
 	}
 	return dst
+}
+
+func (p *plan) notOfType(raw []byte) string {
+	return show(raw) + " is not of type '" + p.typeName() + "'"
 }
 
 func (p *plan) typeName() string {
