@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"reflect"
+)
+
+// DefaultAgent is the Client-Agent of a caller that sends none.
+const DefaultAgent = "unknown:0:unknown"
+
+// Caller is what is known about whoever calls, before anything in the domain has looked.
+type Caller struct {
+	// Addr is the address of the peer, or what trusted proxies say it is. It is the zero Addr only when the server does
+	// not listen on TCP.
+	Addr netip.Addr
+	// Client is the address that a service account with a valid passkey speaks for, else Addr. Requests, their
+	// timeouts and suspicion go by Client; pop, alchemy, check and registration by Addr.
+	Client netip.Addr
+	// Proxied is whether Client was given by a service account.
+	Proxied bool
+	// Agent is the Client-Agent header, name:version:contact by convention but anything in practice; [DefaultAgent] when
+	// there is none. Python's client_agent counts as Client-Agent.
+	Agent string
+	// ID tells the calls of this process apart in the log.
+	ID uint64
+}
+
+// Call is one call of an operation whose input is of type In, decoded and validated. See [Handle].
+type Call[In any] struct {
+	Caller
+	In In
+	// NUL is whether a declared string of the body holds the character U+0000, which nothing can store: a handler
+	// refuses it where its order of checks says so.
+	NUL bool
+	// Request is the underlying request. Its body has been read.
+	Request *http.Request
+
+	header http.Header
+}
+
+// Header returns the headers of the answer, for a handler that sets one of its own.
+func (c *Call[In]) Header() http.Header { return c.header }
+
+// Handler answers one call. out is encoded as JSON and passed through the caller's field mask; nil sends no body, and an
+// [http.Handler] writes the answer itself, status included. err, when not nil, is all that counts: a *[horde.Error],
+// wrapped or not, becomes its document, anything else is logged and becomes a 500.
+//
+// Numbers that are whole are written without a fraction, nil slices as [], and fields with omitempty as encoding/json
+// does it.
+type Handler[In any] func(ctx context.Context, c *Call[In]) (status int, out any, err error)
+
+// Key is embedded in the input of an operation that demands an apikey header. That the header is there is all that is
+// checked: whose it is, the engine knows.
+type Key struct {
+	APIKey string `header:"apikey" required:"true" doc:"A User API key, a shared key, or 0000000000 for anonymous use."`
+}
+
+// OptionalKey is embedded in the input of an operation that shows more to some. APIKey is empty when none was sent.
+type OptionalKey struct {
+	APIKey string `header:"apikey" doc:"A User API key."`
+}
+
+// NoInput is the input of an operation that reads nothing.
+type NoInput struct{}
+
+// Option changes how an operation is registered.
+type Option func(*operation)
+
+// MaxBody sets the size in bytes above which a body is refused with 413. The default is [DefaultMaxBody].
+func MaxBody(bytes int64) Option { return func(o *operation) { o.maxBody = bytes } }
+
+// operation is what Options change.
+type operation struct {
+	maxBody int64
+}
+
+// Handle registers an operation. path is a pattern of net/http without a method, for example
+// "/api/v2/generate/check/{id}". It panics when the path has the method already or when In makes no sense.
+//
+// The fields of In, those of embedded structs included, are filled by their tags:
+//
+//	ID   string            `path:"id"`                    a segment of the path, decoded; %252F counts as a slash
+//	Page body.Opt[int]     `query:"page" minimum:"1"`     a query argument
+//	Key  string            `header:"apikey" required:"true"`
+//	Body ImageRequest      `body:"optional,coerce"`       the JSON body, see [body.Options] for the two words
+//
+// Arguments of path, query and header may be strings, integers, numbers and booleans, pointers to them or [body.Opt] of
+// them, bounded by minimum and maximum. One that does not parse or is missing is refused with its name as the key. An
+// empty header or query argument counts as absent. Only an In with a Body reads the body of the request.
+func Handle[In any](r *Router, method, path string, limits Limits, h Handler[In], opts ...Option) {
+	o := operation{maxBody: DefaultMaxBody}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	input, err := compileInput(reflect.TypeFor[In]())
+	if err != nil {
+		panic(fmt.Sprintf("api: %s %s: %v", method, path, err))
+	}
+	r.add(method, path, limits, func(w http.ResponseWriter, req *http.Request, caller Caller) error {
+		wanted, err := maskOf(req)
+		if err != nil {
+			return err
+		}
+		c := &Call[In]{Caller: caller, Request: req, header: w.Header()}
+		kept, err := r.readInput(w, req, input, o.maxBody, reflect.ValueOf(&c.In).Elem(), &c.NUL)
+		defer kept.release()
+		if err != nil {
+			return err
+		}
+		status, out, err := h(req.Context(), c)
+		if err != nil {
+			return err
+		}
+		return r.respond(w, req, status, out, wanted)
+	})
+}
