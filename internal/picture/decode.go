@@ -13,6 +13,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"time"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -34,7 +35,7 @@ var decoders = map[Format]decoder{
 
 // decode decodes data, of which info is known and within bounds.
 func decode(ctx context.Context, data []byte, info Info) (*Picture, error) {
-	m, err := decodeRaw(ctx, data, info.Format)
+	m, err := decodeRaw(ctx, data, info)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +55,14 @@ func decode(ctx context.Context, data []byte, info Info) (*Picture, error) {
 
 // decodeRaw returns the image as the format's decoder makes it. The first frame of an animation may cover a part of the
 // canvas only; its bounds say which.
-func decodeRaw(ctx context.Context, data []byte, format Format) (image.Image, error) {
-	budget, cancel := context.WithTimeout(ctx, decodeBudget)
+func decodeRaw(ctx context.Context, data []byte, info Info) (image.Image, error) {
+	budget, cancel := context.WithTimeout(ctx, decodeTime+time.Duration(info.pixels())*decodeTimePerPixel)
 	defer cancel()
 	m, err := guard(func() (image.Image, error) {
-		if format == WebP {
+		if info.Format == WebP {
 			return decodeWebP(budget, data)
 		}
-		return decoders[format].decode(timedReader{budget, bytes.NewReader(data)})
+		return decoders[info.Format].decode(timedReader{budget, bytes.NewReader(data)})
 	})
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -90,7 +91,7 @@ type timedReader struct {
 }
 
 // portion is the most that Read hands out at once, in bytes.
-const portion = 512
+const portion = 64
 
 func (t timedReader) Read(p []byte) (int, error) {
 	if err := t.ctx.Err(); err != nil {

@@ -38,9 +38,12 @@ const (
 	ResultQuality = 95
 )
 
-// decodeBudget bounds how long one decoding may take. The largest honest picture takes a second; a small file can hold
-// thousands of passes over one.
-const decodeBudget = 15 * time.Second
+// A decoding may take decodeTime and decodeTimePerPixel for each pixel. An honest one takes a tenth of that on a slow
+// machine; but a JPEG of 2 MB can hold 100,000 passes over its picture, which are minutes of work.
+const (
+	decodeTime         = 3 * time.Second
+	decodeTimePerPixel = 500 * time.Nanosecond
+)
 
 // Errors of this package, for errors.Is.
 var (
@@ -201,7 +204,7 @@ func (c *Codec) Verify(ctx context.Context, data []byte, maxPixels int) (Info, e
 		return Info{}, err
 	}
 	defer leave()
-	_, err = decodeRaw(ctx, data, WebP)
+	_, err = decodeRaw(ctx, data, info)
 	return info, err
 }
 
