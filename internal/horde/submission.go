@@ -92,8 +92,8 @@ type ExtraSourceImage struct {
 
 // ExtraText is a named text that a workflow uses.
 type ExtraText struct {
-	Text      *string `json:"text" minLength:"1"`
-	Reference *string `json:"reference" minLength:"3"`
+	Text      *string `json:"text,omitempty" minLength:"1"`
+	Reference *string `json:"reference,omitempty" minLength:"3"`
 }
 
 // TextSubmission is the body of a text request.

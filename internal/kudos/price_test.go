@@ -417,7 +417,7 @@ func TestTokens(t *testing.T) {
 	for _, c := range []struct{ characters, limit, want int }{
 		{0, 80, 20}, {80, 80, 20}, {81, 80, 21}, {320, 80, 80}, {321, 80, 80}, {4, 16, 16}, {100_000, 4096, 4096},
 	} {
-		if got := tokens(strings.Repeat("水", c.characters), c.limit); got != c.want {
+		if got := Tokens(strings.Repeat("水", c.characters), c.limit); got != c.want {
 			t.Errorf("%d characters of at most %d: %d tokens, want %d", c.characters, c.limit, got, c.want)
 		}
 	}

@@ -21,8 +21,8 @@ const (
 	unvalidatedShare = 0.3
 )
 
-// tokens is how many tokens of at most limit a text counts as.
-func tokens(text string, limit int) int {
+// Tokens is how many tokens of at most limit a text counts as.
+func Tokens(text string, limit int) int {
 	n := (utf8.RuneCountInString(text) + charactersPerToken - 1) / charactersPerToken
 	return min(limit, max(leastTokens, n))
 }
@@ -43,10 +43,10 @@ func (r Rules) TextReward(o *horde.Order, model, generation string, ownerTrusted
 		return targetedPrice
 	}
 	limit := *o.Text.MaxLength
-	made := float64(tokens(generation, limit))
+	made := float64(Tokens(generation, limit))
 	// The length of the context is that of the prompt, counted no further than the result may be long. Clients know the
 	// prices that come of it.
-	context := contextFactor(tokens(o.Prompt, limit))
+	context := contextFactor(Tokens(o.Prompt, limit))
 	m, known := ref.TextModel(model)
 	if !known {
 		if !ownerTrusted {

@@ -3,6 +3,7 @@
 package body
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -82,6 +83,7 @@ var (
 	optional    = reflect.TypeFor[interface{ optional() }]()
 	objectType  = reflect.TypeFor[Object]()
 	anyType     = reflect.TypeFor[Any]()
+	rawType     = reflect.TypeFor[json.RawMessage]()
 )
 
 // structPlanOf panics when t cannot describe a body: that is a mistake in the program, found when it starts.
@@ -146,6 +148,9 @@ func compileField(f reflect.StructField, open map[reflect.Type]*structPlan) (*pl
 	for item.shape == shapeSlice {
 		item = item.elem
 	}
+	if item.shape == shapeAny && f.Tag.Get("type") == "object" {
+		item.shape = shapeObject
+	}
 	tags := tagReader{tag: f.Tag}
 	p.coerce = tags.flag("coerce")
 	item.coerce = item.coerce || p.coerce
@@ -202,7 +207,7 @@ func compileType(t reflect.Type, open map[reflect.Type]*structPlan) (*plan, erro
 	switch kind := p.typ.Kind(); {
 	case p.typ == objectType:
 		p.shape = shapeObject
-	case p.typ == anyType:
+	case p.typ == anyType, p.typ == rawType:
 		p.shape = shapeAny
 	case kind == reflect.String:
 		p.shape = shapeString

@@ -23,7 +23,8 @@
 //
 // Strings, booleans, integers and floats of any size, structs, slices of these, [Object] and [Any] for what is not looked
 // into, and a pointer to or an [Opt] of any of them. Named types count as what they are made of, embedded structs as their
-// fields. A field is optional unless its tag says required:"true". Absent and zero can be told apart by Opt, by a pointer,
+// fields. A json.RawMessage is read like an [Any] or, with the tag type:"object", like an [Object]: for packages that may
+// not know this one. A field is optional unless its tag says required:"true". Absent and zero can be told apart by Opt, by a pointer,
 // and for slices by nil: an explicit [] is empty but not nil.
 //
 // # What is accepted

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package v2
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"horde/internal/api"
+	"horde/internal/engine"
+	"horde/internal/horde"
+)
+
+// API serves the operations. A handler decodes, calls the engine and encodes: it holds no rule of the domain.
+type API struct {
+	engine  *engine.Engine
+	version string
+	// ping tells whether the database answers.
+	ping func(*http.Request) error
+	// active counts the calls that are being handled on this node.
+	active atomic.Int64
+}
+
+// Register adds all operations to a router.
+func Register(r *api.Router, e *engine.Engine, version string) {
+	a := &API{engine: e, version: version, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
+	a.imageRequests(r)
+	a.textRequests(r)
+	a.imageWorkers(r)
+	a.textWorkers(r)
+	a.users(r)
+	a.workers(r)
+	a.status(r)
+}
+
+const prefix = "/api/v2"
+
+// Gone are messages for paths that programs of earlier years still call.
+var Gone = map[string]string{
+	prefix + "/generate/sync":   "Synchronous generation is gone. Send your request to " + prefix + "/generate/async and look for the result with the id that it answers.",
+	"/api/v1/generate/sync":     "This interface is gone. Send your request to " + prefix + "/generate/async and look for the result with the id that it answers.",
+	"/api/v1/generate/async":    "This interface is gone. Send your request to " + prefix + "/generate/async.",
+	"/api/latest/generate/sync": "This interface is gone. Send your request to " + prefix + "/generate/async and look for the result with the id that it answers.",
+}
+
+func submitter(key string, c api.Caller) engine.Caller {
+	return engine.Caller{Key: key, Addr: c.Client, Proxied: c.Proxied, Agent: c.Agent}
+}
+
+// missing refuses a body without a field that is asked for after the rest was validated.
+func missing(field string) error {
+	return horde.Invalid(map[string]string{field: "Missing required parameter in the JSON body"})
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package v2
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"horde/internal/api"
+	"horde/internal/engine"
+	"horde/internal/horde"
+)
+
+type imagePopInput struct {
+	api.Key
+	Body horde.ImagePop
+}
+
+type textPopInput struct {
+	api.Key
+	Body horde.TextPop
+}
+
+type imageDeliveryInput struct {
+	api.Key
+	Body horde.ImageDelivery
+}
+
+type textDeliveryInput struct {
+	api.Key
+	Body horde.TextDelivery
+}
+
+func (a *API) imageWorkers(r *api.Router) {
+	api.Handle(r, http.MethodPost, prefix+"/generate/pop", LimitsWorker, a.popImage)
+	api.Handle(r, http.MethodPost, prefix+"/generate/submit", LimitsWorker, a.deliverImage, api.MaxBody(api.MaxSubmitBody))
+}
+
+func (a *API) textWorkers(r *api.Router) {
+	api.Handle(r, http.MethodPost, prefix+"/generate/text/pop", LimitsWorker, a.popText)
+	api.Handle(r, http.MethodPost, prefix+"/generate/text/submit", LimitsWorker, a.deliverText, api.MaxBody(api.MaxSubmitBody))
+}
+
+// imageJob answers the pop of an image worker. All keys are always there; without a job most are null.
+type imageJob struct {
+	ID                *string           `json:"id"`
+	IDs               []string          `json:"ids"`
+	Model             *string           `json:"model"`
+	TTL               *int              `json:"ttl"`
+	Payload           imagePayload      `json:"payload"`
+	Skipped           any               `json:"skipped"`
+	Messages          []any             `json:"messages"`
+	SourceImage       *string           `json:"source_image"`
+	SourceMask        *string           `json:"source_mask"`
+	SourceProcessing  string            `json:"source_processing"`
+	ExtraSourceImages *[]jobExtraSource `json:"extra_source_images"`
+	R2Upload          *string           `json:"r2_upload"`
+	R2Uploads         *[]string         `json:"r2_uploads"`
+}
+
+type jobExtraSource struct {
+	Image    string  `json:"image"`
+	Strength float64 `json:"strength"`
+}
+
+// imagePayload is what the worker makes an image from. What the client did not send is left out, or has its default.
+type imagePayload struct {
+	Prompt                    string            `json:"prompt,omitempty"`
+	Steps                     int               `json:"ddim_steps"`
+	N                         int               `json:"n_iter"`
+	Width                     int               `json:"width"`
+	Height                    int               `json:"height"`
+	Sampler                   string            `json:"sampler_name"`
+	CFGScale                  float64           `json:"cfg_scale"`
+	Karras                    bool              `json:"karras"`
+	Seed                      string            `json:"seed,omitempty"`
+	Tiling                    bool              `json:"tiling"`
+	HiresFix                  bool              `json:"hires_fix"`
+	ImageIsControl            bool              `json:"image_is_control"`
+	ReturnControlMap          bool              `json:"return_control_map"`
+	Transparent               bool              `json:"transparent"`
+	DenoisingStrength         *float64          `json:"denoising_strength,omitempty"`
+	HiresFixDenoisingStrength *float64          `json:"hires_fix_denoising_strength,omitempty"`
+	FacefixerStrength         *float64          `json:"facefixer_strength,omitempty"`
+	ClipSkip                  *int              `json:"clip_skip,omitempty"`
+	ControlType               string            `json:"control_type,omitempty"`
+	Workflow                  string            `json:"workflow,omitempty"`
+	PostProcessing            []string          `json:"post_processing,omitzero"`
+	ExtraTexts                []horde.ExtraText `json:"extra_texts,omitzero"`
+	Special                   json.RawMessage   `json:"special,omitempty"`
+	Loras                     []horde.Lora      `json:"loras,omitzero"`
+	TIs                       []horde.TI        `json:"tis,omitzero"`
+	UseNSFWCensor             bool              `json:"use_nsfw_censor,omitempty"`
+}
+
+// emptyImagePayload is sent without a job: programs parse it before they look whether there is one.
+var emptyImagePayload = imagePayload{
+	Steps: horde.DefaultSteps, N: 1, Width: horde.DefaultSide, Height: horde.DefaultSide, Sampler: horde.DefaultSampler, CFGScale: 7.5,
+}
+
+// imageSkipped has twelve keys that are always there and four that come only when they count.
+type imageSkipped struct {
+	WorkerID       int `json:"worker_id"`
+	Performance    int `json:"performance"`
+	NSFW           int `json:"nsfw"`
+	Untrusted      int `json:"untrusted"`
+	Models         int `json:"models"`
+	BridgeVersion  int `json:"bridge_version"`
+	UnsafeIP       int `json:"unsafe_ip"`
+	Img2Img        int `json:"img2img"`
+	Painting       int `json:"painting"`
+	PostProcessing int `json:"post-processing"`
+	Lora           int `json:"lora"`
+	ControlNet     int `json:"controlnet"`
+	MaxPixels      int `json:"max_pixels,omitempty"`
+	Kudos          int `json:"kudos,omitempty"`
+	Blacklist      int `json:"blacklist,omitempty"`
+	StepCount      int `json:"step_count,omitempty"`
+}
+
+// nothing is an object without members.
+type nothing struct{}
+
+func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, any, error) {
+	if c.In.Body.Name == nil {
+		return 0, nil, missing("name")
+	}
+	p, err := a.engine.PopImage(ctx, c.In.APIKey, c.Addr, &c.In.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := imageJob{IDs: []string{}, Messages: []any{}, SourceProcessing: "img2img", Payload: emptyImagePayload, Skipped: nothing{}}
+	if len(p.IDs) == 0 {
+		s := p.Skipped
+		out.Skipped = imageSkipped{
+			WorkerID: s.WorkerID, Performance: s.Performance, NSFW: s.NSFW, Untrusted: s.Untrusted, Models: s.Models,
+			BridgeVersion: s.BridgeVersion, UnsafeIP: s.UnsafeIP, Img2Img: s.Img2Img, Painting: s.Painting, Lora: s.Lora,
+			ControlNet: s.ControlNet, MaxPixels: s.MaxPixels, Kudos: s.Kudos, Blacklist: s.Blacklist, StepCount: s.StepCount,
+		}
+		return http.StatusOK, out, nil
+	}
+	out.job(p)
+	return http.StatusOK, out, nil
+}
+
+func (j *imageJob) job(p *engine.Popped) {
+	for _, id := range p.IDs {
+		j.IDs = append(j.IDs, id.String())
+	}
+	ttl := int(p.Lease.Seconds())
+	j.ID, j.Model, j.TTL = &j.IDs[0], &p.Model, &ttl
+	j.R2Uploads, j.R2Upload = &p.Uploads, &p.Uploads[0]
+	j.SourceImage, j.SourceMask = present(p.SourceImage), present(p.SourceMask)
+	if p.Order.SourceProcessing != "" {
+		j.SourceProcessing = p.Order.SourceProcessing
+	}
+	if len(p.ExtraSources) > 0 {
+		extras := make([]jobExtraSource, len(p.ExtraSources))
+		for i, x := range p.ExtraSources {
+			extras[i] = jobExtraSource{Image: x.Image, Strength: x.Strength}
+		}
+		j.ExtraSourceImages = &extras
+	}
+	o, q := p.Order, p.Order.Image
+	j.Payload = imagePayload{
+		Prompt: o.Prompt, Steps: q.Steps, N: len(p.IDs), Width: q.Width, Height: q.Height, Sampler: q.Sampler, CFGScale: q.CFGScale,
+		Karras: q.Karras, Seed: strconv.FormatUint(uint64(p.Seed), 10), Tiling: q.Tiling, HiresFix: q.HiresFix,
+		ImageIsControl: q.ImageIsControl, ReturnControlMap: q.ReturnControlMap, Transparent: q.Transparent,
+		DenoisingStrength: q.DenoisingStrength, HiresFixDenoisingStrength: q.HiresFixDenoisingStrength,
+		FacefixerStrength: q.FacefixerStrength, ClipSkip: q.ClipSkip, ControlType: q.ControlType, Workflow: q.Workflow,
+		PostProcessing: q.PostProcessing, ExtraTexts: q.ExtraTexts, Special: q.Special, Loras: q.Loras, TIs: q.TIs,
+		UseNSFWCensor: o.UseNSFWCensor(),
+	}
+}
+
+// present is nil for what is not there.
+func present(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// textJob answers the pop of a text worker. All keys are always there; without a job most are null.
+type textJob struct {
+	ID                *string     `json:"id"`
+	IDs               []string    `json:"ids"`
+	Model             *string     `json:"model"`
+	TTL               *int        `json:"ttl"`
+	Payload           textPayload `json:"payload"`
+	Skipped           textSkipped `json:"skipped"`
+	Messages          []any       `json:"messages"`
+	ExtraSourceImages *[]any      `json:"extra_source_images"`
+	Softprompt        *string     `json:"softprompt"`
+}
+
+type textSkipped struct {
+	Untrusted int `json:"untrusted,omitempty"`
+}
+
+// textPayload is what the worker makes a text from: no key is ever null, since programs pass it on as it is.
+type textPayload struct {
+	Prompt string `json:"prompt,omitempty"`
+	horde.TextSettings
+}
+
+// emptyTextSettings are the settings that are always sent.
+func textSettings(s horde.TextSettings) horde.TextSettings {
+	zero, one := 0.0, 1.0
+	length, context := horde.DefaultMaxLength, horde.DefaultMaxContextLength
+	for _, d := range []struct {
+		field **float64
+		def   *float64
+	}{
+		{&s.MinP, &zero}, {&s.SmoothingFactor, &zero}, {&s.DynatempRange, &zero}, {&s.DynatempExponent, &one},
+	} {
+		if *d.field == nil {
+			*d.field = d.def
+		}
+	}
+	if s.MaxLength == nil {
+		s.MaxLength = &length
+	}
+	if s.MaxContextLength == nil {
+		s.MaxContextLength = &context
+	}
+	return s
+}
+
+func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, any, error) {
+	if c.In.Body.Name == nil {
+		return 0, nil, missing("name")
+	}
+	p, err := a.engine.PopText(ctx, c.In.APIKey, c.Addr, &c.In.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := textJob{
+		IDs: []string{}, Messages: []any{}, Payload: textPayload{TextSettings: textSettings(horde.TextSettings{})},
+		Skipped: textSkipped{Untrusted: p.Skipped.Untrusted},
+	}
+	if len(p.IDs) == 0 {
+		return http.StatusOK, out, nil
+	}
+	for _, id := range p.IDs {
+		out.IDs = append(out.IDs, id.String())
+	}
+	ttl, one := int(p.Lease.Seconds()), 1
+	out.ID, out.Model, out.TTL, out.Skipped = &out.IDs[0], &p.Model, &ttl, textSkipped{}
+	out.Payload = textPayload{Prompt: p.Order.Prompt, TextSettings: textSettings(p.Order.Text.TextSettings)}
+	out.Payload.N = &one
+	return http.StatusOK, out, nil
+}
+
+type generationSubmitted struct {
+	Reward float64 `json:"reward"`
+}
+
+func (a *API) deliverImage(ctx context.Context, c *api.Call[imageDeliveryInput]) (int, any, error) {
+	if c.In.Body.Generation == nil {
+		return 0, nil, missing("generation")
+	}
+	reward, err := a.engine.DeliverImage(ctx, c.In.APIKey, &c.In.Body)
+	return http.StatusOK, generationSubmitted{reward}, err
+}
+
+func (a *API) deliverText(ctx context.Context, c *api.Call[textDeliveryInput]) (int, any, error) {
+	if c.In.Body.Generation == nil {
+		return 0, nil, missing("generation")
+	}
+	reward, err := a.engine.DeliverText(ctx, c.In.APIKey, &c.In.Body)
+	return http.StatusOK, generationSubmitted{reward}, err
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package v2
+
+import (
+	"context"
+	"net/http"
+
+	"horde/internal/api"
+	"horde/internal/engine"
+	"horde/internal/horde"
+)
+
+type modelsInput struct {
+	Type       string `query:"type"`
+	MinCount   *int   `query:"min_count"`
+	MaxCount   *int   `query:"max_count"`
+	ModelState string `query:"model_state"`
+}
+
+type modelInput struct {
+	Name string `path:"name"`
+}
+
+type modesInput struct{ api.OptionalKey }
+
+type modesChangeInput struct {
+	api.Key
+	Body horde.ModesChange `body:"optional"`
+}
+
+func (a *API) status(r *api.Router) {
+	api.Handle(r, http.MethodGet, prefix+"/status/heartbeat", nil, a.heartbeat)
+	api.Handle(r, http.MethodGet, prefix+"/status/performance", api.DefaultLimits, a.performance)
+	api.Handle(r, http.MethodGet, prefix+"/status/models", api.DefaultLimits, a.models)
+	api.Handle(r, http.MethodGet, prefix+"/status/models/{name}", api.DefaultLimits, a.model)
+	api.Handle(r, http.MethodGet, prefix+"/status/modes", LimitsModes, a.modes)
+	api.Handle(r, http.MethodPut, prefix+"/status/modes", LimitsModes, a.setModes)
+}
+
+// heartbeat holds facts of this node only: load balancers ask for it.
+type heartbeat struct {
+	Message      string `json:"message"`
+	Version      string `json:"version"`
+	Queue        int    `json:"queue"`
+	Threads      int    `json:"threads"`
+	ActiveCount  int64  `json:"active_count"`
+	DBConnection bool   `json:"db_connection"`
+}
+
+func (a *API) heartbeat(_ context.Context, c *api.Call[api.NoInput]) (int, any, error) {
+	h := heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, DBConnection: a.ping(c.Request) == nil}
+	if !h.DBConnection || !a.engine.Healthy() {
+		h.Message = "DOWN"
+	}
+	return http.StatusOK, h, nil
+}
+
+// handlerThreads is a number for programs that show one: calls are not handled by a fixed number of threads here.
+const handlerThreads = 1
+
+type performance struct {
+	QueuedRequests           int64   `json:"queued_requests"`
+	QueuedTextRequests       int64   `json:"queued_text_requests"`
+	WorkerCount              int     `json:"worker_count"`
+	TextWorkerCount          int     `json:"text_worker_count"`
+	ThreadCount              int     `json:"thread_count"`
+	TextThreadCount          int     `json:"text_thread_count"`
+	QueuedMegapixelsteps     float64 `json:"queued_megapixelsteps"`
+	PastMinuteMegapixelsteps float64 `json:"past_minute_megapixelsteps"`
+	QueuedForms              int     `json:"queued_forms"`
+	InterrogatorCount        int     `json:"interrogator_count"`
+	InterrogatorThreadCount  int     `json:"interrogator_thread_count"`
+	QueuedTokens             float64 `json:"queued_tokens"`
+	PastMinuteTokens         float64 `json:"past_minute_tokens"`
+}
+
+func (a *API) performance(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
+	image, err := a.engine.Performance(ctx, horde.Image)
+	if err != nil {
+		return 0, nil, err
+	}
+	text, err := a.engine.Performance(ctx, horde.Text)
+	return http.StatusOK, performance{
+		QueuedRequests: image.Queued, QueuedTextRequests: text.Queued, WorkerCount: image.Workers, TextWorkerCount: text.Workers,
+		ThreadCount: image.Threads, TextThreadCount: text.Threads, QueuedMegapixelsteps: image.QueuedThings,
+		PastMinuteMegapixelsteps: image.PastMinute, QueuedTokens: text.QueuedThings, PastMinuteTokens: text.PastMinute,
+	}, err
+}
+
+type activeModel struct {
+	Name        string  `json:"name"`
+	Count       int     `json:"count"`
+	Performance float64 `json:"performance"`
+	Queued      float64 `json:"queued"`
+	Jobs        int64   `json:"jobs"`
+	ETA         int     `json:"eta"`
+	Type        string  `json:"type"`
+}
+
+func modelOf(m engine.ActiveModel) activeModel {
+	return activeModel{Name: m.Name, Count: m.Threads, Performance: m.Performance, Queued: m.Queued, Jobs: m.Jobs, ETA: m.ETA, Type: m.Kind.String()}
+}
+
+var errModelState = &horde.Error{RC: "BadRequest", Status: http.StatusBadRequest, Message: "model_state is known, custom or all."}
+
+func (a *API) models(ctx context.Context, c *api.Call[modelsInput]) (int, any, error) {
+	kind := horde.Image
+	switch c.In.Type {
+	case "", "image":
+	case "text":
+		kind = horde.Text
+	default:
+		return http.StatusOK, []activeModel{}, nil
+	}
+	switch c.In.ModelState {
+	case "", "all", "known", "custom":
+	default:
+		return 0, nil, errModelState
+	}
+	models, err := a.engine.Models(ctx, kind)
+	if err != nil {
+		return 0, nil, err
+	}
+	ref := a.engine.Reference()
+	out := make([]activeModel, 0, len(models))
+	for _, m := range models {
+		known := ref.Known(kind, m.Name)
+		switch {
+		case c.In.ModelState == "known" && !known, c.In.ModelState == "custom" && known:
+		case c.In.MinCount != nil && m.Threads < *c.In.MinCount, c.In.MaxCount != nil && m.Threads > *c.In.MaxCount:
+		default:
+			out = append(out, modelOf(m))
+		}
+	}
+	return http.StatusOK, out, nil
+}
+
+func (a *API) model(ctx context.Context, c *api.Call[modelInput]) (int, any, error) {
+	m, err := a.engine.Model(ctx, c.In.Name)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := []activeModel{}
+	if m != nil {
+		out = append(out, modelOf(*m))
+	}
+	return http.StatusOK, out, nil
+}
+
+type modes struct {
+	Maintenance bool  `json:"maintenance_mode"`
+	InviteOnly  bool  `json:"invite_only_mode"`
+	Raid        *bool `json:"raid_mode,omitempty"`
+}
+
+func (a *API) modes(ctx context.Context, c *api.Call[modesInput]) (int, any, error) {
+	m, err := a.engine.Modes(ctx, c.In.APIKey)
+	return http.StatusOK, modes(m), err
+}
+
+// modesChanged holds what a change has set.
+type modesChanged struct {
+	Maintenance *bool `json:"maintenance_mode,omitempty"`
+	InviteOnly  *bool `json:"invite_only_mode,omitempty"`
+	Raid        *bool `json:"raid_mode,omitempty"`
+}
+
+func (a *API) setModes(ctx context.Context, c *api.Call[modesChangeInput]) (int, any, error) {
+	b := c.In.Body
+	err := a.engine.SetModes(ctx, engine.Authority{Key: c.In.APIKey}, &b)
+	return http.StatusOK, modesChanged{b.MaintenanceMode, b.InviteOnlyMode, b.RaidMode}, err
+}

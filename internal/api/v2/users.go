@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package v2
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"horde/internal/api"
+	"horde/internal/engine"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+)
+
+type findUserInput struct{ api.OptionalKey }
+
+type usersInput struct {
+	Page *int   `query:"page"`
+	Sort string `query:"sort"`
+}
+
+type userInput struct {
+	api.OptionalKey
+	ID string `path:"id"`
+}
+
+type userChangeInput struct {
+	ID   string `path:"id"`
+	Body horde.UserChange
+	// The key is looked at after the user was found, so its absence is told by the handler.
+	api.OptionalKey
+}
+
+func (a *API) users(r *api.Router) {
+	api.Handle(r, http.MethodGet, prefix+"/find_user", api.DefaultLimits, a.findUser)
+	api.Handle(r, http.MethodGet, prefix+"/users", api.DefaultLimits, a.listUsers)
+	api.Handle(r, http.MethodGet, prefix+"/users/{id}", LimitsUser, a.user)
+	api.Handle(r, http.MethodPut, prefix+"/users/{id}", LimitsUser, a.changeUser)
+	api.Handle(r, http.MethodDelete, prefix+"/users/{id}", LimitsUser, a.deleteUser)
+}
+
+// userPublic is what everybody sees of an account.
+type userPublic struct {
+	Username      string        `json:"username"`
+	ID            horde.UserID  `json:"id"`
+	Kudos         int64         `json:"kudos"`
+	KudosDetails  kudosDetails  `json:"kudos_details"`
+	Usage         usage         `json:"usage"`
+	Contributions contributions `json:"contributions"`
+	Records       records       `json:"records"`
+	Concurrency   int           `json:"concurrency"`
+	WorkerInvited int           `json:"worker_invited"`
+	WorkerCount   int           `json:"worker_count"`
+	Moderator     bool          `json:"moderator"`
+	Trusted       bool          `json:"trusted"`
+	Flagged       bool          `json:"flagged"`
+	Pseudonymous  bool          `json:"pseudonymous"`
+	Service       bool          `json:"service"`
+	Deleted       bool          `json:"deleted"`
+	Education     bool          `json:"education"`
+	Customizer    bool          `json:"customizer"`
+	AccountAge    int64         `json:"account_age"`
+	Styles        []any         `json:"styles"`
+}
+
+type kudosDetails struct {
+	Accumulated int64 `json:"accumulated"`
+	Gifted      int64 `json:"gifted"`
+	Donated     int64 `json:"donated"`
+	Admin       int64 `json:"admin"`
+	Received    int64 `json:"received"`
+	Recurring   int64 `json:"recurring"`
+	Awarded     int64 `json:"awarded"`
+	Styled      int64 `json:"styled"`
+}
+
+// usage and contributions are obsolete and always empty, but some programs look for them.
+type usage struct {
+	Megapixelsteps *float64 `json:"megapixelsteps"`
+	Requests       *int     `json:"requests"`
+}
+
+type contributions struct {
+	Megapixelsteps *float64 `json:"megapixelsteps"`
+	Fulfillments   *int     `json:"fulfillments"`
+}
+
+type records struct {
+	Usage        thingRecords  `json:"usage"`
+	Contribution thingRecords  `json:"contribution"`
+	Fulfillment  amountRecords `json:"fulfillment"`
+	Request      amountRecords `json:"request"`
+	Style        amountRecords `json:"style"`
+}
+
+type thingRecords struct {
+	Megapixelsteps float64 `json:"megapixelsteps"`
+	Tokens         int64   `json:"tokens"`
+}
+
+type amountRecords struct {
+	Image         int64 `json:"image"`
+	Text          int64 `json:"text"`
+	Interrogation int64 `json:"interrogation"`
+}
+
+// userDetails leaves out what the caller may not see.
+type userDetails struct {
+	userPublic
+	WorkerIDs         *[]string          `json:"worker_ids,omitempty"`
+	SharedKeyIDs      *[]string          `json:"sharedkey_ids,omitempty"`
+	Contact           *string            `json:"contact,omitempty"`
+	VPN               *bool              `json:"vpn,omitempty"`
+	Special           *bool              `json:"special,omitempty"`
+	ActiveGenerations *activeGenerations `json:"active_generations,omitempty"`
+	EvaluatingKudos   *int64             `json:"evaluating_kudos,omitempty"`
+	MonthlyKudos      *monthlyKudos      `json:"monthly_kudos,omitempty"`
+	Suspicious        *int               `json:"suspicious,omitempty"`
+	AdminComment      *string            `json:"admin_comment,omitempty"`
+	ProxyPasskey      *string            `json:"proxy_passkey,omitempty"`
+}
+
+// userListed is a row of the list of users, where what the caller may not see is null in place of absent.
+type userListed struct {
+	userPublic
+	WorkerIDs         *[]string `json:"worker_ids"`
+	SharedKeyIDs      *[]string `json:"sharedkey_ids"`
+	Contact           *string   `json:"contact"`
+	VPN               *bool     `json:"vpn"`
+	Special           *bool     `json:"special"`
+	ActiveGenerations nothing   `json:"active_generations"`
+	EvaluatingKudos   *int64    `json:"evaluating_kudos"`
+	MonthlyKudos      nothing   `json:"monthly_kudos"`
+	Suspicious        *int      `json:"suspicious"`
+	AdminComment      *string   `json:"admin_comment"`
+	ProxyPasskey      *string   `json:"proxy_passkey"`
+}
+
+type activeGenerations struct {
+	Image []string `json:"image,omitempty"`
+	Text  []string `json:"text,omitempty"`
+}
+
+type monthlyKudos struct {
+	Amount       int64  `json:"amount"`
+	LastReceived string `json:"last_received,omitempty"`
+}
+
+// date writes a time as the API does: RFC 822 with a literal offset.
+func date(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0000") }
+
+func publicUser(v engine.UserView) userPublic {
+	u, b := v.User, v.Balance
+	things := func(t kudos.Tally) thingRecords {
+		return thingRecords{Megapixelsteps: float64(t.Image) / 100, Tokens: t.Text / 100}
+	}
+	amounts := func(t kudos.Tally) amountRecords { return amountRecords{Image: t.Image, Text: t.Text} }
+	return userPublic{
+		Username: u.Alias(), ID: u.ID, Kudos: b.Spendable.Whole(),
+		KudosDetails: kudosDetails{
+			Accumulated: b.Details.Accumulated.Whole(), Gifted: b.Details.Gifted.Whole(), Donated: b.Details.Donated.Whole(),
+			Admin: b.Details.Admin.Whole(), Received: b.Details.Received.Whole(), Recurring: b.Details.Recurring.Whole(),
+			Awarded: b.Details.Awarded.Whole(), Styled: b.Details.Styled.Whole(),
+		},
+		Records: records{
+			Usage: things(b.Records.Usage), Contribution: things(b.Records.Contribution),
+			Fulfillment: amounts(b.Records.Fulfilments), Request: amounts(b.Records.Requests), Style: amounts(b.Records.Styles),
+		},
+		Concurrency: u.Concurrency, WorkerInvited: u.WorkersInvited, WorkerCount: v.WorkerCount,
+		Moderator: u.Has(horde.Moderator), Trusted: u.Has(horde.Trusted), Flagged: u.Has(horde.Flagged),
+		Pseudonymous: u.Class() == horde.ClassPseudonymous, Service: u.Has(horde.Service), Deleted: u.Has(horde.Deleted),
+		Education: u.Has(horde.Education), Customizer: u.Has(horde.Customizer), AccountAge: int64(v.Age.Seconds()), Styles: []any{},
+	}
+}
+
+func detailedUser(v engine.UserView) userDetails {
+	u := v.User
+	d := userDetails{userPublic: publicUser(v), WorkerIDs: workerIDs(v)}
+	if v.Own {
+		vpn, special := u.Has(horde.VPN), u.Has(horde.Special)
+		d.SharedKeyIDs, d.Contact, d.VPN, d.Special = &[]string{}, present(u.Contact), &vpn, &special
+		active := activeGenerations{Image: requestIDs(v.Active[horde.Image]), Text: requestIDs(v.Active[horde.Text])}
+		if len(active.Image)+len(active.Text) > 0 {
+			d.ActiveGenerations = &active
+		}
+	}
+	if v.All {
+		escrow, suspicions := v.Balance.Escrow.Whole(), len(u.Suspicions)
+		d.EvaluatingKudos, d.Suspicious, d.AdminComment = &escrow, &suspicions, present(u.AdminComment)
+		d.MonthlyKudos = &monthlyKudos{Amount: u.MonthlyKudos.Whole()}
+		if !u.MonthlyReceived.IsZero() {
+			d.MonthlyKudos.LastReceived = date(u.MonthlyReceived)
+		}
+		if u.PasskeyHint != "" {
+			hint := u.PasskeyHint + "..."
+			d.ProxyPasskey = &hint
+		}
+	}
+	return d
+}
+
+func workerIDs(v engine.UserView) *[]string {
+	if v.Workers == nil {
+		return nil
+	}
+	ids := make([]string, len(v.Workers))
+	for i, id := range v.Workers {
+		ids[i] = id.String()
+	}
+	return &ids
+}
+
+func requestIDs(ids []horde.RequestID) []string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return out
+}
+
+func (a *API) findUser(ctx context.Context, c *api.Call[findUserInput]) (int, any, error) {
+	v, err := a.engine.FindUser(ctx, c.In.APIKey)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, detailedUser(v), nil
+}
+
+func (a *API) listUsers(ctx context.Context, c *api.Call[usersInput]) (int, any, error) {
+	page := 1
+	if c.In.Page != nil {
+		page = *c.In.Page
+	}
+	views, err := a.engine.Users(ctx, page, c.In.Sort == "age")
+	if err != nil {
+		return 0, nil, err
+	}
+	out := make([]userListed, len(views))
+	for i, v := range views {
+		out[i] = userListed{userPublic: publicUser(v), WorkerIDs: workerIDs(v)}
+	}
+	return http.StatusOK, out, nil
+}
+
+func (a *API) user(ctx context.Context, c *api.Call[userInput]) (int, any, error) {
+	id, ok := horde.ParseUserID(c.In.ID)
+	if !ok {
+		return 0, nil, horde.ErrUserNotFound
+	}
+	v, err := a.engine.User(ctx, c.In.APIKey, id)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, detailedUser(v), nil
+}
+
+// userChanged holds what a change has set.
+type userChanged struct {
+	NewKudos        *float64 `json:"new_kudos,omitempty"`
+	MonthlyKudos    *float64 `json:"monthly_kudos,omitempty"`
+	UsageMultiplier *float64 `json:"usage_multiplier,omitempty"`
+	Moderator       *bool    `json:"moderator,omitempty"`
+	Concurrency     *int     `json:"concurrency,omitempty"`
+	WorkerInvited   *int     `json:"worker_invited,omitempty"`
+	Trusted         *bool    `json:"trusted,omitempty"`
+	Flagged         *bool    `json:"flagged,omitempty"`
+	Customizer      *bool    `json:"customizer,omitempty"`
+	VPN             *bool    `json:"vpn,omitempty"`
+	Service         *bool    `json:"service,omitempty"`
+	Education       *bool    `json:"education,omitempty"`
+	Special         *bool    `json:"special,omitempty"`
+	NewSuspicion    *int     `json:"new_suspicion,omitempty"`
+	AdminComment    *string  `json:"admin_comment,omitempty"`
+	PublicWorkers   *bool    `json:"public_workers,omitempty"`
+	Username        *string  `json:"username,omitempty"`
+	Contact         *string  `json:"contact,omitempty"`
+	ProxyPasskey    *string  `json:"proxy_passkey,omitempty"`
+	Undeleted       *bool    `json:"undeleted,omitempty"`
+}
+
+func (a *API) changeUser(ctx context.Context, c *api.Call[userChangeInput]) (int, any, error) {
+	id, ok := horde.ParseUserID(c.In.ID)
+	if !ok {
+		return 0, nil, horde.ErrUserNotFound
+	}
+	if c.In.APIKey == "" {
+		if _, err := a.engine.User(ctx, "", id); err != nil {
+			return 0, nil, err
+		}
+		return 0, nil, errNoKey
+	}
+	ch, err := a.engine.ChangeUser(ctx, engine.Authority{Key: c.In.APIKey}, id, &c.In.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, userChanged{
+		NewKudos: ch.Kudos, MonthlyKudos: ch.MonthlyKudos, UsageMultiplier: ch.UsageMultiplier, Moderator: ch.Moderator,
+		Concurrency: ch.Concurrency, WorkerInvited: ch.WorkersInvited, Trusted: ch.Trusted, Flagged: ch.Flagged,
+		Customizer: ch.Customizer, VPN: ch.VPN, Service: ch.Service, Education: ch.Education, Special: ch.Special,
+		NewSuspicion: ch.Suspicions, AdminComment: ch.AdminComment, PublicWorkers: ch.PublicWorkers, Username: ch.Username,
+		Contact: ch.Contact, ProxyPasskey: ch.ProxyPasskey, Undeleted: ch.Undeleted,
+	}, nil
+}
+
+// errNoKey refuses a call without a key where that is looked at late.
+var errNoKey = horde.Invalid(map[string]string{"apikey": "Missing required parameter in the HTTP headers"})
+
+func (a *API) deleteUser(ctx context.Context, c *api.Call[userInput]) (int, any, error) {
+	id, ok := horde.ParseUserID(c.In.ID)
+	if !ok {
+		return 0, nil, horde.ErrUserNotFound
+	}
+	err := a.engine.DeleteUser(ctx, engine.Authority{Key: c.In.APIKey}, id)
+	return http.StatusOK, done{"OK"}, err
+}
+
+type done struct {
+	Message string `json:"message"`
+}

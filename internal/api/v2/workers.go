@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package v2
+
+import (
+	"context"
+	"math"
+	"net/http"
+
+	"horde/internal/api"
+	"horde/internal/engine"
+	"horde/internal/horde"
+)
+
+type workersInput struct {
+	api.OptionalKey
+	Name string `query:"name"`
+	Type string `query:"type"`
+}
+
+type workerInput struct {
+	api.OptionalKey
+	ID string `path:"id"`
+}
+
+type workerNameInput struct {
+	api.OptionalKey
+	Name string `path:"name"`
+}
+
+type workerChangeInput struct {
+	ID   string `path:"id"`
+	Body horde.WorkerChange
+	api.OptionalKey
+}
+
+func (a *API) workers(r *api.Router) {
+	api.Handle(r, http.MethodGet, prefix+"/workers", api.DefaultLimits, a.listWorkers)
+	api.Handle(r, http.MethodGet, prefix+"/workers/{id}", LimitsCommunity, a.worker)
+	api.Handle(r, http.MethodPut, prefix+"/workers/{id}", LimitsCommunity, a.changeWorker)
+	api.Handle(r, http.MethodDelete, prefix+"/workers/{id}", LimitsCommunity, a.deleteWorker)
+	api.Handle(r, http.MethodGet, prefix+"/workers/name/{name}", api.DefaultLimits, a.workerByName)
+}
+
+// workerDetails leaves out what does not apply to the kind of the worker, or is not for the caller.
+type workerDetails struct {
+	Type              string             `json:"type"`
+	Name              string             `json:"name"`
+	ID                string             `json:"id"`
+	Online            bool               `json:"online"`
+	RequestsFulfilled int64              `json:"requests_fulfilled"`
+	KudosRewards      int64              `json:"kudos_rewards"`
+	KudosDetails      workerKudosDetails `json:"kudos_details"`
+	Performance       string             `json:"performance"`
+	Threads           int                `json:"threads"`
+	Uptime            int64              `json:"uptime"`
+	MaintenanceMode   bool               `json:"maintenance_mode"`
+	Paused            *bool              `json:"paused,omitempty"`
+	Info              string             `json:"info,omitempty"`
+	NSFW              bool               `json:"nsfw"`
+	Owner             string             `json:"owner,omitempty"`
+	IPAddr            string             `json:"ipaddr,omitempty"`
+	Trusted           bool               `json:"trusted"`
+	Flagged           bool               `json:"flagged"`
+	Suspicious        *int               `json:"suspicious,omitempty"`
+	UncompletedJobs   int                `json:"uncompleted_jobs"`
+	Models            []string           `json:"models"`
+	Team              team               `json:"team"`
+	Contact           string             `json:"contact,omitempty"`
+	BridgeAgent       string             `json:"bridge_agent"`
+	Messages          *[]any             `json:"messages,omitempty"`
+
+	MaxPixels               *int64 `json:"max_pixels,omitempty"`
+	MegapixelstepsGenerated *int64 `json:"megapixelsteps_generated,omitempty"`
+	Img2Img                 *bool  `json:"img2img,omitempty"`
+	Painting                *bool  `json:"painting,omitempty"`
+	PostProcessing          *bool  `json:"post-processing,omitempty"`
+	Lora                    *bool  `json:"lora,omitempty"`
+	ControlNet              *bool  `json:"controlnet,omitempty"`
+	SDXLControlNet          *bool  `json:"sdxl_controlnet,omitempty"`
+
+	MaxLength        *int   `json:"max_length,omitempty"`
+	MaxContextLength *int   `json:"max_context_length,omitempty"`
+	TokensGenerated  *int64 `json:"tokens_generated,omitempty"`
+}
+
+type workerKudosDetails struct {
+	Generated float64 `json:"generated"`
+	Uptime    int64   `json:"uptime"`
+}
+
+// team is null in both members for a worker without one.
+type team struct {
+	Name *string `json:"name"`
+	ID   *string `json:"id"`
+}
+
+func detailedWorker(v engine.WorkerView) workerDetails {
+	w, e := v.Worker, v.Earnings
+	d := workerDetails{
+		Type: w.Kind.String(), Name: w.Name, ID: w.ID.String(), Online: v.Online, RequestsFulfilled: e.Fulfilments,
+		KudosRewards: e.Total().Whole(),
+		KudosDetails: workerKudosDetails{Generated: float64(e.Generated.Whole()), Uptime: e.Uptime.Whole()},
+		Performance:  w.Performance(), Threads: w.Threads, Uptime: int64(w.Uptime.Seconds()), MaintenanceMode: w.Maintenance,
+		Info: w.Info, NSFW: w.NSFW, Owner: v.Owner, Trusted: v.OwnerTrusted, Flagged: v.OwnerFlagged, UncompletedJobs: w.Uncompleted,
+		Models: w.Models, BridgeAgent: w.Agent, Contact: v.Contact,
+	}
+	if v.Owner != "" {
+		d.Messages = &[]any{}
+	}
+	if v.Own {
+		d.IPAddr = w.IP
+	}
+	if v.All {
+		suspicions := len(w.Suspicions)
+		d.Paused, d.Suspicious = &w.Paused, &suspicions
+	}
+	things := int64(math.Round(float64(e.Contribution) / 100))
+	if w.Kind == horde.Text {
+		d.MaxLength, d.MaxContextLength, d.TokensGenerated = &w.MaxLength, &w.MaxContextLength, &things
+		return d
+	}
+	img2img := w.AllowImg2Img && v.Features&horde.FeatureImg2Img != 0
+	painting := w.AllowPainting && v.Features&horde.FeatureInpainting != 0
+	d.MaxPixels, d.MegapixelstepsGenerated, d.Img2Img, d.Painting = &w.MaxPixels, &things, &img2img, &painting
+	d.PostProcessing, d.Lora = &w.AllowPostProcessing, &w.AllowLora
+	d.ControlNet, d.SDXLControlNet = &w.AllowControlNet, &w.AllowSDXLControlNet
+	return d
+}
+
+func (a *API) listWorkers(ctx context.Context, c *api.Call[workersInput]) (int, any, error) {
+	var kind horde.Kind
+	switch c.In.Type {
+	case "":
+	case "image":
+		kind = horde.Image
+	case "text":
+		kind = horde.Text
+	default:
+		if c.In.Name == "" {
+			return http.StatusOK, []workerDetails{}, nil
+		}
+	}
+	views, err := a.engine.Workers(ctx, c.In.APIKey, c.In.Name, kind)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := make([]workerDetails, len(views))
+	for i, v := range views {
+		out[i] = detailedWorker(v)
+	}
+	return http.StatusOK, out, nil
+}
+
+func (a *API) worker(ctx context.Context, c *api.Call[workerInput]) (int, any, error) {
+	return workerView(a.engine.Worker(ctx, c.In.APIKey, c.In.ID, false))
+}
+
+func (a *API) workerByName(ctx context.Context, c *api.Call[workerNameInput]) (int, any, error) {
+	return workerView(a.engine.Worker(ctx, c.In.APIKey, c.In.Name, true))
+}
+
+func workerView(v engine.WorkerView, err error) (int, any, error) {
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, detailedWorker(v), nil
+}
+
+// workerChanged holds what a change has set.
+type workerChanged struct {
+	Maintenance *bool   `json:"maintenance,omitempty"`
+	Paused      *bool   `json:"paused,omitempty"`
+	Info        *string `json:"info,omitempty"`
+	Name        *string `json:"name,omitempty"`
+	Team        *string `json:"team,omitempty"`
+}
+
+func (a *API) changeWorker(ctx context.Context, c *api.Call[workerChangeInput]) (int, any, error) {
+	if c.In.APIKey == "" {
+		if _, err := a.engine.Worker(ctx, "", c.In.ID, false); err != nil {
+			return 0, nil, err
+		}
+		return 0, nil, errNoKey
+	}
+	ch, err := a.engine.ChangeWorker(ctx, engine.Authority{Key: c.In.APIKey}, c.In.ID, &c.In.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, workerChanged(ch), nil
+}
+
+type deletedWorker struct {
+	ID   string `json:"deleted_id"`
+	Name string `json:"deleted_name"`
+}
+
+func (a *API) deleteWorker(ctx context.Context, c *api.Call[workerInput]) (int, any, error) {
+	w, err := a.engine.DeleteWorker(ctx, engine.Authority{Key: c.In.APIKey}, c.In.ID)
+	return http.StatusOK, deletedWorker{w.ID.String(), w.Name}, err
+}
