@@ -31,11 +31,13 @@ func (s *ImageSubmission) ModelNames() []string {
 	return cleanNames(s.Models)
 }
 
-// cleanNames drops repetitions and the blanks around names: some clients send both.
+// cleanNames drops repetitions, the blanks around names and names that are nothing else: some clients send all of them.
 func cleanNames(names []string) []string {
 	clean := make([]string, 0, len(names))
 	for _, n := range names {
-		clean = append(clean, strings.TrimSpace(n))
+		if n = strings.TrimSpace(n); n != "" {
+			clean = append(clean, n)
+		}
 	}
 	return unique(clean)
 }
@@ -70,6 +72,10 @@ func (s *ImageSubmission) Order(u *User, workers []WorkerID, variationSeed uint3
 		ValidatedBackends: value(s.ValidatedBackends), SlowWorkers: or(s.SlowWorkers, true),
 		ExtraSlowWorkers: value(s.ExtraSlowWorkers), DisableBatching: value(s.DisableBatching), R2: or(s.R2, true),
 		Webhook: value(s.Webhook), ProxiedAccount: value(s.ProxiedAccount), RequesterTrusted: u.Has(Trusted),
+		SourceImage: value(s.SourceImage), SourceMask: value(s.SourceMask),
+	}
+	for _, x := range s.ExtraSourceImages {
+		o.ExtraSources = append(o.ExtraSources, ExtraSource{Key: value(x.Image), Strength: or(x.Strength, 1)})
 	}
 	if value(s.SourceImage) != "" || len(s.ExtraSourceImages) > 0 {
 		o.SourceProcessing = s.processing()

@@ -134,7 +134,7 @@ func (s *TextSubmission) Check() *Error {
 
 func noHiresFix(baseline string) bool {
 	return strings.HasPrefix(baseline, BaselineFlux) || strings.HasPrefix(baseline, BaselineQwen) ||
-		baseline == BaselineZImage
+		strings.HasPrefix(baseline, BaselineZImage)
 }
 
 func noControlNet(baseline string) bool {

@@ -204,5 +204,5 @@ func (s *Skipped) Count(o *Offer, needs *Needs, wanted []string, m Misfit, n int
 	add(&s.BridgeVersion, !o.hasSampler(needs) || wants(WantsHiresFix) && lacks(FeatureHiresFix) ||
 		wants(WantsControlMap) && lacks(FeatureReturnControlMap) || wants(WantsTiling) && lacks(FeatureTiling) ||
 		m&MisfitTransparentGate != 0)
-	add(&s.BridgeVersion, m&misfitFirstStage == 0 && m&MisfitBridge != 0)
+	add(&s.BridgeVersion, m&(misfitFirstStage|MisfitUntrusted) == 0 && m&MisfitBridge != 0)
 }

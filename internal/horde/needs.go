@@ -47,7 +47,7 @@ const (
 	WantsClipSkip
 	WantsLoraVersions
 	WantsValidated
-	FromTrusted // the requester was trusted
+	FromTrusted // from an unsafe address, but the requester was trusted
 )
 
 // Needs derives the facts.
@@ -66,12 +66,12 @@ func (o *Order) Needs() Needs {
 	set(WantsTrusted, o.TrustedWorkers)
 	set(WantsFast, !o.SlowWorkers)
 	set(WantsUnsafeIP, o.UnsafeIP)
-	set(FromTrusted, o.RequesterTrusted)
 	if o.Kind == Text {
 		set(WantsValidated, o.ValidatedBackends)
 		return n
 	}
 	p := o.Image
+	set(FromTrusted, o.UnsafeIP && o.RequesterTrusted) // it matters there alone, and would part equal needs elsewhere
 	set(WantsNSFW, o.NSFW)
 	set(WantsSourceImage, o.SourceImage != "")
 	set(WantsPainting, o.Painting())
@@ -149,8 +149,11 @@ func (r *Reference) Facts(model string) ModelFacts {
 }
 
 // NewOffer makes the offer of a pop that declared these models. Only those that the worker may serve are in models; where
-// that leaves none, the worker's stored ones stand for the rules that look at models.
+// that leaves none, which a pop that is no full check-in may do, the worker's stored ones stand for them.
 func NewOffer(w *Worker, ownerTrusted bool, models []string, ref *Reference) *Offer {
+	if len(models) == 0 {
+		models = w.Models
+	}
 	caps := ParseAgent(w.Agent).Capabilities()
 	o := &Offer{
 		Worker: w, OwnerTrusted: ownerTrusted, Features: caps.Features &^ w.Withheld,
