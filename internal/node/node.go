@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package node is one server process of a horde: it puts the engine, its store, the images, the API and the pages together
+// and serves them on one address. The program horde and the end-to-end tests start it the same way.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"horde/internal/api"
+	v2 "horde/internal/api/v2"
+	"horde/internal/blob"
+	"horde/internal/engine"
+	"horde/internal/fetch"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+	"horde/internal/limit"
+	"horde/internal/modelref"
+	"horde/internal/picture"
+	"horde/internal/source"
+	"horde/internal/store/sqlite"
+	"horde/internal/webhook"
+)
+
+// Config is how a node is run. Zero values are sensible unless a comment says that a field is required.
+type Config struct {
+	// Data is the directory of everything that the node keeps. Required.
+	Data string
+	// PublicURL is where the world reaches the node: "https://horde.example". Empty answers each caller with links on the
+	// address that the caller used.
+	PublicURL string
+	// Version is shown by the heartbeat and in the header Horde-Node.
+	Version string
+	// Title is what the horde is called.
+	Title string
+
+	// TrustedProxies are networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// RateLimitExempt are networks whose calls are not limited; NoRateLimit turns the limits off for everybody.
+	RateLimitExempt []netip.Prefix
+	NoRateLimit     bool
+	// AllowPrivate are private networks from which source images are fetched and to which webhooks are sent all the same.
+	AllowPrivate []netip.Prefix
+
+	KeySalt             string
+	Admins              []horde.UserID
+	TrustThreshold      horde.Kudos
+	NoAnonymous         bool
+	MatchedTargeting    bool
+	UpfrontOnWorkerList bool
+	// ProfanityFile lists words, one a line, in place of the built-in list.
+	ProfanityFile string
+	// ImageModels and TextModels are sources of the model reference: files, URLs, or "builtin".
+	ImageModels, TextModels []string
+	// SyncImages makes images as durable as everything else, at the price of two waits for the disk for each.
+	SyncImages bool
+	// Pages are served beside the API; nil serves none.
+	Pages func(*Node, *api.Router)
+	Log   *slog.Logger
+}
+
+// Node is a running server process.
+type Node struct {
+	Config
+	Engine *engine.Engine
+
+	store   interface{ Close() error }
+	handler http.Handler
+	server  *api.Server
+	admin   *adminServer
+	runners []func(context.Context)
+}
+
+// Open loads the record and makes everything ready to serve. Close releases it.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Title == "" {
+		cfg.Title = "Horde"
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	n := &Node{Config: cfg}
+	if err := n.open(ctx); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	profane, err := n.profanity()
+	if err != nil {
+		return err
+	}
+	db, err := sqlite.Open(ctx, filepath.Join(n.Data, "horde.db"))
+	if err != nil {
+		return err
+	}
+	n.store = db
+	models := modelref.NewHolder(modelref.Sources{Image: n.ImageModels, Text: n.TextModels}, n.Log)
+	if err := models.Refresh(ctx); err != nil {
+		n.Log.Warn("part of the model reference could not be loaded; going on with what there is", "error", err)
+	}
+	codec := picture.NewCodec(0)
+	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
+	relaxed := &limit.Relaxed{}
+	blobs := &lateStore{}
+	n.Engine, err = engine.Open(ctx, engine.Config{
+		Store: db, Blobs: blobs, Reference: models.Reference,
+		Pictures: pictures{codec, source.New(fetch.New(source.FetchConfig(n.AllowPrivate)), codec)},
+		Notify:   func(notice engine.Notice) { hooks.Send(notice.URL, v2.Notification(notice)) },
+		Relax:    relaxed.Add, Profane: profane,
+		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
+		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
+		KeySalt: n.KeySalt, Log: n.Log,
+	})
+	if err != nil {
+		return err
+	}
+	disk, err := blob.OpenDisk(blob.DiskConfig{
+		Dir: filepath.Join(n.Data, "images"), Secret: []byte(n.Engine.Secret()), Base: n.base(), Sync: n.SyncImages, Log: n.Log,
+	})
+	if err != nil {
+		return err
+	}
+	blobs.Store = disk
+	n.runners = append(n.runners, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run, func(context.Context) { picture.Warm() })
+
+	var limiter *limit.Limiter
+	if !n.NoRateLimit {
+		limiter = limit.New(limit.DefaultCapacity)
+	}
+	router := api.NewRouter(api.Options{
+		Node: n.name(), Log: n.Log, Limiter: limiter, Relaxed: relaxed, Exempt: n.RateLimitExempt,
+		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
+	})
+	v2.Register(router, n.Engine, n.Version)
+	router.Mount(blob.PathPrefix, nil, disk, http.MethodGet, http.MethodPut)
+	if n.Pages != nil {
+		n.Pages(n, router)
+	}
+	n.handler = n.withBase(router)
+	n.server = api.NewServer(n.handler, n.Log)
+	n.admin, err = listenAdmin(n)
+	return err
+}
+
+// lateStore is a blob store that is opened after the engine, whose secret it needs.
+type lateStore struct{ blob.Store }
+
+// name is what the node is called in the header Horde-Node.
+func (n *Node) name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return host + ":horde:" + n.Version
+}
+
+func (n *Node) base() string {
+	if n.PublicURL == "" {
+		return "http://localhost"
+	}
+	return strings.TrimRight(n.PublicURL, "/")
+}
+
+// withBase lets links to images start with the address by which the caller reached the node, unless one is configured.
+func (n *Node) withBase(next http.Handler) http.Handler {
+	if n.PublicURL != "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme := "http://"
+		if r.TLS != nil {
+			scheme = "https://"
+		}
+		next.ServeHTTP(w, r.WithContext(blob.WithBase(r.Context(), scheme+r.Host)))
+	})
+}
+
+func (n *Node) profanity() (horde.Profanity, error) {
+	if n.ProfanityFile == "" {
+		return nil, nil
+	}
+	words, err := os.ReadFile(n.ProfanityFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the profanity list: %w", err)
+	}
+	return horde.NewProfanity(strings.Split(string(words), "\n")), nil
+}
+
+// drainFor is how long running calls may take when the node stops.
+const drainFor = 20 * time.Second
+
+// Serve answers on l until ctx is done, then lets running calls finish and writes what is still to be written. The listener
+// is closed in any case.
+func (n *Node) Serve(ctx context.Context, l net.Listener) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, run := range append(n.runners, n.admin.serve) {
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			run(background)
+		}()
+	}
+	err := n.server.Serve(ctx, l, drainFor)
+	stop()
+	running.Wait()
+	if errors.Is(err, context.DeadlineExceeded) {
+		n.Log.Warn("some calls were cut off at the end")
+		err = nil
+	}
+	return err
+}
+
+// Handler answers requests without a listener, for tests.
+func (n *Node) Handler() http.Handler { return n.handler }
+
+// Close writes what is still to be written and releases everything. Serve has returned, or was never called.
+func (n *Node) Close() error {
+	n.admin.close()
+	if n.Engine != nil {
+		n.Engine.Close()
+	}
+	if n.store != nil {
+		return n.store.Close()
+	}
+	return nil
+}
