@@ -16,13 +16,19 @@ import (
 	"horde/internal/kudos"
 )
 
-// Store is one database. Only one engine may write to it at a time.
+// Store is one database. Only one engine may write to it at a time. Its methods may be called from several goroutines.
+//
+// What was committed is loaded as it was, but for two things: times are cut to the microsecond and come back in UTC, and
+// an empty list may come back nil, unless its tag says "omitzero".
 type Store interface {
 	// Load reads the whole hot state. A new database gives an empty State.
 	Load(ctx context.Context) (*State, error)
-	// Commit writes a batch durably, or nothing of it. After an error the caller cannot know which, and must Load.
+	// Commit writes a batch durably, or nothing of it. After an error the caller cannot know which, and must Load. The
+	// store stays usable: when the cause of the error is gone, the next Commit succeeds. A batch that does not follow the
+	// record (a name or key that is taken, an event out of order, a change of a request that is not there) is an error.
 	Commit(ctx context.Context, b *Batch) error
-	// Events yields the ledger's events in order, from the number first on.
+	// Events yields the ledger's events in order, from the number first on. It ends at the first error. A reader may take
+	// its time: it holds up nobody.
 	Events(ctx context.Context, first int64) iter.Seq2[*kudos.Event, error]
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error
@@ -38,7 +44,7 @@ type State struct {
 	Balances map[horde.UserID]kudos.Balance
 	Workers  []*horde.Worker
 	Earnings map[horde.WorkerID]kudos.Earnings
-	// Requests come with their orders.
+	// Requests come with their orders, in the order in which they were first written.
 	Requests []*horde.Request
 	Jobs     []*horde.Job
 	System   map[kudos.AccountClass]horde.Kudos
@@ -60,14 +66,15 @@ type Settings struct {
 }
 
 // Batch is what changed. Each thing appears at most once, with its last state. Values are copies; what they point at is
-// never changed any more.
+// never changed any more. Names and keys may change hands within a batch.
 type Batch struct {
 	Settings *Settings
 
 	Users    []horde.User
 	Balances map[horde.UserID]kudos.Balance
 
-	Workers        []horde.Worker
+	Workers []horde.Worker
+	// DeletedWorkers go with their earnings.
 	DeletedWorkers []horde.WorkerID
 	Earnings       map[horde.WorkerID]kudos.Earnings
 
@@ -86,5 +93,5 @@ type Batch struct {
 // Empty tells whether there is nothing to write.
 func (b *Batch) Empty() bool {
 	return b.Settings == nil && len(b.Users)+len(b.Balances)+len(b.Workers)+len(b.DeletedWorkers)+len(b.Earnings)+
-		len(b.NewRequests)+len(b.Requests)+len(b.DeletedRequests)+len(b.Jobs)+len(b.Events) == 0
+		len(b.NewRequests)+len(b.Requests)+len(b.DeletedRequests)+len(b.Jobs)+len(b.Events)+len(b.System) == 0
 }
