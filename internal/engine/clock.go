@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"container/heap"
+	"time"
+)
+
+// The periods of what runs by the clock.
+const (
+	sweepEvery = time.Second      // leases and expiry
+	flushEvery = 30 * time.Second // what is written lazily
+	trustEvery = time.Minute      // accounts that became old enough
+)
+
+// clockLoop does everything that happens because time passes.
+func (e *Engine) clockLoop() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	flushed, trusted := time.Now(), time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-e.stop:
+			if e.begin() == nil {
+				e.flush()
+				e.mu.Unlock()
+			}
+			return
+		}
+		if e.begin() != nil {
+			continue
+		}
+		now := time.Now().UTC()
+		e.sweep(now)
+		if now.Sub(flushed) >= flushEvery {
+			e.flush()
+			flushed = now
+		}
+		if now.Sub(trusted) >= trustEvery {
+			for _, u := range e.users {
+				e.promote(u, now)
+			}
+			trusted = now
+		}
+		if !e.open.idle() {
+			e.nudge()
+		}
+		e.mu.Unlock()
+	}
+}
+
+// sweep faults the jobs whose lease is over and forgets the requests that have expired. A request whose jobs are still
+// running is kept until they end: its workers are owed an answer.
+func (e *Engine) sweep(now time.Time) {
+	for _, j := range e.running {
+		if now.Sub(j.Started) > j.Lease {
+			e.fault(j, now)
+		}
+	}
+	for len(e.expiry) > 0 && e.expiry[0].seen.Before(now) {
+		r := e.expiry[0]
+		switch {
+		case r.Running > 0 && !r.Expires.After(now):
+			r.seen = now.Add(sweepEvery)
+			heap.Fix(&e.expiry, 0)
+		case r.Expires.After(now):
+			r.seen = r.Expires
+			heap.Fix(&e.expiry, 0)
+		default:
+			heap.Pop(&e.expiry)
+			e.forgetRequest(r, now)
+		}
+	}
+}
+
+// flush notes the workers of whom the record lacks something.
+func (e *Engine) flush() {
+	for _, w := range e.workers {
+		if w.lazy {
+			e.open.worker(w)
+		}
+	}
+}
+
+// idle tells whether nothing is noted.
+func (b *batch) idle() bool {
+	return !b.settings && len(b.users)+len(b.balances)+len(b.workers)+len(b.requests)+len(b.jobs)+len(b.events)+
+		len(b.gone)+len(b.goneWorker) == 0
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"horde/internal/horde"
+	"horde/internal/kudos"
+	"horde/internal/store"
+)
+
+// batch is what changed since the last one was sealed. Engine.mu guards it while it is open; then it belongs to the
+// committer, but for done and err, which waiters read.
+type batch struct {
+	settings   bool
+	users      map[*user]bool
+	balances   map[horde.UserID]bool
+	workers    map[*worker]bool
+	earnings   map[horde.WorkerID]bool
+	requests   map[*request]bool // true for new ones
+	jobs       map[*job]bool
+	events     []*kudos.Event
+	gone       []horde.RequestID
+	goneWorker []horde.WorkerID
+
+	done chan struct{} // closed when the batch is durable or has failed
+	err  error         // set before done is closed
+}
+
+func newBatch() *batch {
+	return &batch{
+		users: map[*user]bool{}, balances: map[horde.UserID]bool{}, workers: map[*worker]bool{},
+		earnings: map[horde.WorkerID]bool{}, requests: map[*request]bool{}, jobs: map[*job]bool{},
+		done: make(chan struct{}),
+	}
+}
+
+func (b *batch) user(u *user) {
+	b.users[u] = true
+	u.in = b
+}
+
+func (b *batch) worker(w *worker) {
+	b.workers[w] = true
+	w.in = b
+	w.lazy = false
+}
+
+func (b *batch) request(r *request, isNew bool) {
+	b.requests[r] = b.requests[r] || isNew
+	r.in = b
+}
+
+func (b *batch) job(j *job) {
+	b.jobs[j] = true
+	j.in = b
+}
+
+// event notes a movement of kudos and all that it changed.
+func (e *Engine) event(ev *kudos.Event) {
+	b := e.open
+	b.events = append(b.events, ev)
+	users, worker := ev.Touched()
+	for _, id := range append(users, ev.User, ev.Owner) {
+		b.balances[id] = true
+		if u := e.users[id]; u != nil {
+			u.in = b
+		}
+	}
+	if worker != (horde.WorkerID{}) {
+		b.earnings[worker] = true
+	}
+}
+
+// forgetRequest takes a request and its jobs out of memory and out of the record.
+func (e *Engine) forgetRequest(r *request, now time.Time) {
+	e.dequeue(r, now)
+	e.book.ReleaseHold(&r.Request)
+	for _, j := range r.jobs {
+		delete(e.jobs, j.ID)
+		delete(e.running, j.ID)
+		delete(e.open.jobs, j)
+	}
+	delete(e.requests, r.ID)
+	delete(r.user.requests, r.ID)
+	isNew, noted := e.open.requests[r]
+	delete(e.open.requests, r)
+	if !noted || !isNew {
+		e.open.gone = append(e.open.gone, r.ID)
+	}
+}
+
+// seal closes the open batch for changes and copies what it holds.
+func (e *Engine) seal() *store.Batch {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, s := e.sealLocked()
+	return s
+}
+
+func (e *Engine) sealLocked() (*batch, *store.Batch) {
+	b := e.open
+	e.open = newBatch()
+	s := &store.Batch{
+		Balances: make(map[horde.UserID]kudos.Balance, len(b.balances)),
+		Earnings: make(map[horde.WorkerID]kudos.Earnings, len(b.earnings)),
+		Events:   b.events, DeletedRequests: b.gone, DeletedWorkers: b.goneWorker,
+	}
+	if b.settings {
+		settings := *e.settings
+		s.Settings = &settings
+	}
+	for u := range b.users {
+		s.Users = append(s.Users, u.User)
+	}
+	for id := range b.balances {
+		s.Balances[id] = *e.book.Balance(id)
+	}
+	for w := range b.workers {
+		s.Workers = append(s.Workers, w.Worker)
+	}
+	for id := range b.earnings {
+		if e.workers[id] != nil {
+			s.Earnings[id] = *e.book.Earnings(id)
+		}
+	}
+	for r, isNew := range b.requests {
+		if isNew {
+			s.NewRequests = append(s.NewRequests, r.Request)
+		} else {
+			s.Requests = append(s.Requests, r.Request)
+		}
+	}
+	for j := range b.jobs {
+		s.Jobs = append(s.Jobs, j.Job)
+	}
+	if len(b.events) > 0 {
+		s.System = e.book.Systems()
+	}
+	return b, s
+}
+
+// durable waits until everything that the batches hold is in the record. Call it without the lock. A nil batch is one that
+// needs no waiting.
+func (e *Engine) durable(ctx context.Context, batches ...*batch) error {
+	var woken bool
+	for _, b := range batches {
+		if b == nil {
+			continue
+		}
+		select {
+		case <-b.done:
+		default:
+			if !woken {
+				woken = true
+				e.nudge()
+			}
+			select {
+			case <-b.done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if b.err != nil {
+			return horde.ErrUnavailable
+		}
+	}
+	return nil
+}
+
+// pending is the batch to wait for before something may be told, or nil if it is in the record already.
+func (c *changed) pending() *batch {
+	if c.in == nil {
+		return nil
+	}
+	select {
+	case <-c.in.done:
+		if c.in.err == nil {
+			c.in = nil
+		}
+		return c.in
+	default:
+		return c.in
+	}
+}
+
+// nudge tells the committer that somebody waits.
+func (e *Engine) nudge() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// commitLoop writes one batch after the other. While one is being written the next one fills: the busier the horde, the
+// more callers share a write.
+func (e *Engine) commitLoop() {
+	for {
+		stopping := false
+		select {
+		case <-e.wake:
+		case <-e.stop:
+			stopping = true
+		}
+		e.mu.Lock()
+		b, s := e.sealLocked()
+		e.mu.Unlock()
+		if err := e.Store.Commit(context.Background(), s); err != nil {
+			e.reload(b, err)
+		} else {
+			close(b.done)
+		}
+		if stopping {
+			return
+		}
+	}
+}
+
+// reloadEvery is how long the engine waits between two tries to read the record back.
+const reloadEvery = time.Second
+
+// reload is what happens after a failed commit: the memory holds what the record does not, so it is dropped and loaded
+// anew. Everybody who waits is told 503.
+func (e *Engine) reload(failed *batch, cause error) {
+	e.Log.Error("the record could not be written; dropping the memory and loading it again", "error", cause)
+	e.mu.Lock()
+	e.down = true
+	late := e.open // changed on top of what was lost
+	e.open = newBatch()
+	e.mu.Unlock()
+	for _, b := range []*batch{failed, late} {
+		b.err = errors.New("the record could not be written")
+		close(b.done)
+	}
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		err := e.load(ctx)
+		if err == nil {
+			// The record can be read; it serves again only when it can be written too.
+			err = e.Store.Commit(ctx, &store.Batch{Settings: e.currentSettings()})
+		}
+		cancel()
+		if err == nil {
+			break
+		}
+		e.Log.Error("the record is still not to be had", "error", err)
+		select {
+		case <-time.After(reloadEvery):
+		case <-e.stop:
+			return
+		}
+	}
+	e.mu.Lock()
+	e.down = false
+	e.mu.Unlock()
+	e.Log.Info("the memory is the record's again")
+}
+
+func (e *Engine) currentSettings() *store.Settings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	settings := *e.settings
+	return &settings
+}
+
+// begin takes the lock for a use case, or refuses while the engine is down.
+func (e *Engine) begin() error {
+	e.mu.Lock()
+	if e.down {
+		e.mu.Unlock()
+		return horde.ErrUnavailable
+	}
+	return nil
+}

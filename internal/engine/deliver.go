@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"horde/internal/blob"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+)
+
+// maxMetadata is how many notes a result may carry.
+const maxMetadata = 50
+
+// uploaded is what a worker sends in place of an image that it has uploaded.
+const uploaded = "R2"
+
+// delivery is what image and text submits have in common.
+type delivery struct {
+	id         string
+	generation string
+	state      string
+	seed       int64
+	metadata   []horde.Metadata
+	censored   bool
+	// stored tells that the image is in the blob store; result is what else there is.
+	stored bool
+	result string
+}
+
+func (d *delivery) faulted() bool { return d.state == "faulted" && !d.censored }
+
+// DeliverImage ends a job of an image worker and returns what it earns, in kudos.
+func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDelivery) (float64, error) {
+	d := &delivery{id: *s.ID, generation: *s.Generation, state: str(s.State), seed: *s.Seed}
+	for _, m := range s.Metadata {
+		d.metadata = append(d.metadata, horde.Metadata{Type: *m.Type, Value: *m.Value, Ref: str(m.Ref)})
+		d.censored = d.censored || *m.Type == "censorship"
+	}
+	if err := e.owns(key, d); err != nil {
+		return 0, err
+	}
+	if !d.faulted() {
+		if err := e.keepImage(ctx, d); err != nil {
+			return 0, e.spoiled(ctx, key, d, err)
+		}
+	}
+	return e.deliver(ctx, key, d)
+}
+
+// DeliverText ends a job of a text worker and returns what it earns, in kudos.
+func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDelivery) (float64, error) {
+	d := &delivery{id: *s.ID, generation: *s.Generation, state: str(s.State)}
+	if s.Seed != nil {
+		d.seed = *s.Seed
+	}
+	csam := false
+	for _, m := range s.Metadata {
+		d.metadata = append(d.metadata, horde.Metadata{Type: *m.Type, Value: *m.Value, Ref: str(m.Ref)})
+		csam = csam || *m.Type == "censorship" && *m.Value == "csam"
+	}
+	d.censored = csam || d.state == "csam" || d.state == "censored"
+	if d.state == "csam" && !csam {
+		d.metadata = append(d.metadata, horde.Metadata{Type: "censorship", Value: "csam"})
+	}
+	d.result = strings.ReplaceAll(d.generation, "\x00", "\uFFFD")
+	if err := e.owns(key, d); err != nil {
+		return 0, err
+	}
+	return e.deliver(ctx, key, d)
+}
+
+// owns makes the checks of a submit before anything is looked at: the job exists, and it is the caller's to end.
+func (e *Engine) owns(key string, d *delivery) error {
+	if err := e.begin(); err != nil {
+		return err
+	}
+	defer e.mu.Unlock()
+	_, err := e.jobFor(key, d)
+	return asError(err)
+}
+
+func (e *Engine) jobFor(key string, d *delivery) (*job, *horde.Error) {
+	id, ok := horde.ParseJobID(d.id)
+	j := e.jobs[id]
+	if !ok || j == nil {
+		return nil, horde.ErrInvalidJobID.Withf("Processing Job with ID %.50s does not exist", d.id)
+	}
+	u, err := e.userOf(key)
+	if err != nil {
+		return nil, err
+	}
+	if j.worker == nil || j.worker.owner != u {
+		return nil, horde.ErrWrongCredentials
+	}
+	if len(d.metadata) > maxMetadata {
+		return nil, horde.ErrTooMuchMetadata
+	}
+	return j, nil
+}
+
+// keepImage makes sure that the image of a delivery is in the blob store and can no longer be exchanged. An image that
+// comes as base64 is converted first; what is no image at all is kept as it came.
+func (e *Engine) keepImage(ctx context.Context, d *delivery) error {
+	id, _ := horde.ParseJobID(d.id)
+	key := blob.Result(id.String())
+	if d.generation == uploaded {
+		_, err := e.Blobs.Seal(ctx, key)
+		d.stored = err == nil
+		return err
+	}
+	webp, err := e.Pictures.Result(ctx, d.generation)
+	if errors.Is(err, ErrNoImage) {
+		d.result = strings.ReplaceAll(d.generation, "\x00", "\uFFFD")
+		return nil
+	}
+	if err == nil {
+		err = e.Blobs.Put(ctx, key, webp)
+	}
+	d.stored = err == nil
+	return err
+}
+
+// spoiled ends a job whose image is broken or was never uploaded: it is faulted, so that another worker gets it at once.
+// What is the server's own fault leaves the job as it is.
+func (e *Engine) spoiled(ctx context.Context, key string, d *delivery, cause error) error {
+	var refusal *horde.Error
+	if !errors.Is(cause, blob.ErrNotFound) && !errors.As(cause, &refusal) {
+		return e.storageRefusal(cause)
+	}
+	refusal = horde.ErrCorruptResult
+	if errors.Is(cause, blob.ErrNotFound) {
+		refusal = horde.ErrCorruptResult.Withf("No image was uploaded for this job.")
+	}
+	d.state = "faulted"
+	d.censored = false
+	if _, err := e.deliver(ctx, key, d); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// deliver is the state machine of a submit. Exactly one submit of a job is accepted.
+func (e *Engine) deliver(ctx context.Context, key string, d *delivery) (float64, error) {
+	if err := e.begin(); err != nil {
+		return 0, err
+	}
+	j, err := e.jobFor(key, d)
+	if err != nil {
+		e.mu.Unlock()
+		return 0, err
+	}
+	now := time.Now().UTC()
+	reward, delivered, wait := 0.0, false, e.open
+	switch {
+	case j.State == horde.JobDelivered:
+		wait = j.pending()
+		err = horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)
+	case d.faulted() && j.State == horde.JobRunning:
+		e.fault(j, now)
+	case d.faulted():
+		wait = j.pending()
+	case j.State == horde.JobFaulted:
+		wait = j.pending()
+		err = horde.ErrAbortedGen.Withf("Processing Job with ID %s was aborted: it was not done within %d seconds. "+
+			"Please check your worker speed", j.ID, int(j.Lease.Seconds()))
+	default:
+		reward = e.accept(j, d, now)
+		delivered = !j.Decoy
+	}
+	finished, order := j.Job, j.request.Order
+	e.mu.Unlock()
+	if err := e.durable(ctx, wait); err != nil {
+		return 0, unavailable(err)
+	}
+	if delivered && order.Webhook != "" {
+		e.notify(context.WithoutCancel(ctx), finished, order)
+	}
+	return reward, asError(err)
+}
+
+// notify tells the client's webhook of a result that is in the record.
+func (e *Engine) notify(ctx context.Context, j horde.Job, o *horde.Order) {
+	g, err := e.generation(ctx, j, o)
+	if err != nil {
+		e.Log.Error("a webhook was not sent: its image cannot be read", "job", j.ID, "error", err)
+		return
+	}
+	e.Notify(Notice{URL: o.Webhook, Kind: o.Kind, Request: j.Request, Generation: g, Kudos: j.Reward})
+}
+
+// accept takes a result, pays for it and returns its price.
+func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
+	r, w, ref := j.request, j.worker, e.Reference()
+	o := r.Order
+	j.State, j.Ended = horde.JobDelivered, now
+	delete(e.running, j.ID)
+	e.open.job(j)
+
+	things := o.Things()
+	if o.Kind == horde.Text {
+		things = float64(kudos.Tokens(d.result, *o.Text.MaxLength))
+	}
+	e.measure(w, j, things, now)
+	reward := e.price(j, d, ref)
+	if j.Decoy {
+		return reward // the result is thrown away, and nothing moves
+	}
+	j.Result, j.Stored, j.Seed, j.Censored, j.Metadata = d.result, d.stored, d.seed, d.censored, d.metadata
+	j.Reward, j.WorkerName = reward, w.Name
+
+	debit, credit := kudos.Burn(o, reward), reward
+	if d.censored {
+		debit = kudos.Burn(o, 0)
+	}
+	if o.Kind == horde.Image {
+		credit *= horde.ParseAgent(w.Agent).Capabilities().Multiplier
+	}
+	multiplier := r.user.UsageMultiplier
+	if multiplier == 0 {
+		multiplier = 1
+	}
+	charge := horde.NewKudos(debit)
+	e.event(e.book.Settle(now, kudos.Settled{
+		Request: &r.Request, Job: j.ID, Worker: &w.Worker, ToEscrow: !w.owner.Has(horde.Trusted),
+		Debit: charge, Credit: horde.NewKudos(credit),
+		Things: o.Things() / o.Kind.ThingsDivisor(), UsageMultiplier: multiplier,
+	}))
+	e.charge(r, charge)
+	r.Running--
+	r.Finished++
+	r.Touch(now, horde.Lifetime)
+	if r.Done() || r.Cancelled && r.Running == 0 {
+		e.book.ReleaseHold(&r.Request)
+	}
+	e.open.request(r, false)
+	if r.user.ID != horde.Anonymous {
+		r.user.LastActive = now
+		e.open.user(r.user)
+	}
+	w.owner.LastActive = now
+	e.open.user(w.owner)
+	e.promote(w.owner, now)
+	return reward
+}
+
+// price is what a delivered job is worth.
+func (e *Engine) price(j *job, d *delivery, ref *horde.Reference) float64 {
+	o := j.request.Order
+	if o.Kind == horde.Image {
+		return kudos.ImageReward(j.request.Price, o, j.Model, ref)
+	}
+	validated := horde.ParseAgent(j.worker.Agent).Capabilities().ValidatedText
+	return e.Rules.TextReward(o, j.Model, d.result, j.worker.owner.Has(horde.Trusted), validated, ref)
+}
+
+// Speeds that no honest worker reaches, in displayed things a second (dispatch chapter, 18).
+const (
+	fastImage = 20
+	fastText  = 150
+)
+
+// measure takes down how fast the job was, and suspects what cannot be.
+func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) {
+	speed := 1.0
+	if took := now.Sub(j.Started).Seconds(); took > 0 {
+		speed = math.Round(things/took*10) / 10
+	}
+	kind := j.request.Order.Kind
+	w.AddSample(speed)
+	w.lazy, w.online, w.popped = true, nil, nil
+	e.pulse[kind].add(now, j.Model, things, speed)
+	switch {
+	case kind == horde.Image && speed/kind.ThingsDivisor() > fastImage, kind == horde.Text && speed > fastText:
+		e.suspect(w, horde.SuspicionUnreasonablyFast)
+	}
+	if kind == horde.Text && !w.owner.Has(horde.Trusted) && speed > textLimit(j.Model, e.Reference()) {
+		e.suspect(w, horde.SuspicionUnreasonablyFast)
+	}
+}
+
+// textLimit is how fast a text model of its size can be, in tokens a second.
+func textLimit(model string, ref *horde.Reference) float64 {
+	if !ref.Known(horde.Text, model) {
+		return math.Inf(1)
+	}
+	limit := 150.0
+	switch b := ref.Billions(model); {
+	case b >= 70:
+		limit = 30
+	case b >= 14:
+		limit = 100
+	}
+	if strings.Contains(model, "8x") {
+		limit *= 3
+	}
+	return limit
+}
+
+// suspect notes a suspicion on a worker and its owner. Most are noted once per worker; an untrusted owner's worker with
+// too many is paused.
+func (e *Engine) suspect(w *worker, s horde.Suspicion) {
+	accumulates := s == horde.SuspicionUnreasonablyFast || s == horde.SuspicionTooManyAborted
+	if !accumulates {
+		for _, had := range w.Suspicions {
+			if had == s {
+				return
+			}
+		}
+	}
+	w.Suspicions = append(w.Suspicions[:len(w.Suspicions):len(w.Suspicions)], s)
+	w.owner.Suspicions = append(w.owner.Suspicions[:len(w.owner.Suspicions):len(w.owner.Suspicions)], s)
+	if len(w.Suspicions) >= horde.SuspicionLimit && !w.owner.Has(horde.Trusted) && !w.Paused {
+		w.Paused = true
+		e.Log.Warn("a worker is paused", "worker", w.Name, "owner", w.owner.ID, "suspicions", len(w.Suspicions))
+	}
+	e.open.worker(w)
+	e.open.user(w.owner)
+}
+
+// fault ends a running job without a result and returns its slot to the request, unless that is cancelled. Decoys count
+// for nothing.
+func (e *Engine) fault(j *job, now time.Time) {
+	r := j.request
+	j.State, j.Ended = horde.JobFaulted, now
+	delete(e.running, j.ID)
+	e.open.job(j)
+	if !j.Decoy {
+		r.Running--
+		r.Faults++
+		if !r.Cancelled {
+			e.setLeft(r, r.Left+1, now)
+		}
+		if r.Faults >= horde.MaxFaults && !r.Cancelled {
+			e.dequeue(r, now)
+			r.Faulted = true
+		}
+		if r.Faulted || r.Cancelled && r.Running == 0 {
+			e.book.ReleaseHold(&r.Request)
+		}
+		e.open.request(r, false)
+	}
+	if j.worker != nil {
+		e.aborted(j.worker, now)
+	}
+}
+
+// aborted counts a lost job of a worker. One that loses many within an hour is put into maintenance.
+func (e *Engine) aborted(w *worker, now time.Time) {
+	w.Uncompleted++
+	if now.Sub(w.LastAborted) > horde.AbortWindow {
+		w.Aborted, w.LastAborted = 0, now
+	}
+	w.Aborted++
+	limit := horde.AbortLimit
+	if e.settings.RaidMode {
+		limit = horde.AbortLimitRaid
+	}
+	if w.Aborted > limit {
+		w.Aborted = 0
+		e.suspect(w, horde.SuspicionTooManyAborted)
+		if !e.settings.RaidMode {
+			w.Maintenance = true
+			w.MaintenanceMessage = fmt.Sprintf("Maintenance mode activated because the worker lost more than %d jobs within an hour. "+
+				"Check its speed and its log, then take it out of maintenance mode.", limit)
+			e.Log.Warn("a worker is put into maintenance", "worker", w.Name, "owner", w.owner.ID)
+		}
+	}
+	e.open.worker(w)
+}
+
+// promote makes an account trusted when it has earned it, and drains the escrow of whoever is.
+func (e *Engine) promote(u *user, now time.Time) {
+	b := e.book.Balance(u.ID)
+	if !u.Has(horde.Trusted) && e.TrustThreshold > 0 && b.Escrow > e.TrustThreshold && u.ID != horde.Anonymous &&
+		now.Sub(u.Created) >= trustAge && !u.Suspicious() {
+		u.SetRole(horde.Trusted, true)
+		e.unpause(u)
+		e.open.user(u)
+		e.Log.Info("an account is trusted now", "user", u.ID)
+	}
+	if u.Has(horde.Trusted) && b.Escrow > 0 {
+		e.event(e.book.DrainEscrow(now, u.ID))
+	}
+}
+
+// trustAge is how old an account must be to be trusted.
+const trustAge = 7 * 24 * time.Hour
+
+func (e *Engine) unpause(u *user) {
+	for _, w := range u.workers {
+		if w.Paused {
+			w.Paused = false
+			e.open.worker(w)
+		}
+	}
+}

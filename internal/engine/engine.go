@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package engine is what happens in a horde: submitting, popping, delivering, cancelling, reading, and the administration of
+// users and workers. It is the only writer of the hot state.
+//
+// # Memory first, record before answer
+//
+// Everything that is alive is in memory, guarded by one lock. A use case takes the lock, changes memory in microseconds,
+// notes what it changed in the open batch, and lets go. A committer writes one batch after the other, each in one
+// transaction; a use case returns when the batch that holds its changes is durable. So many callers share one disk
+// write, and no answer speaks of something that a crash could undo: a reader that met an object changed in the open batch
+// waits for that batch too.
+//
+// Where a commit fails, its callers get 503 and the engine drops its memory and loads it from the record again, answering
+// 503 until it has. It never serves state that the record does not have, and needs no hand to recover.
+//
+// What a worker tells at each check-in, and the speeds measured from its jobs, are written with whatever batch comes next:
+// they may be lost in a crash and cost nothing, because the next check-in and the next job tell them again.
+//
+// # Time
+//
+// Four things need a clock: the leases of jobs, the expiry of requests, promotion to trust, and the flush of what is written
+// lazily. One loop does them all, once a second. There is no goroutine per job or per worker.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"horde/internal/blob"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+	"horde/internal/store"
+)
+
+// Config is what an engine needs. The zero value of a field means what its comment says.
+type Config struct {
+	Store store.Store
+	Blobs blob.Store
+	// Reference returns the model reference of the moment.
+	Reference func() *horde.Reference
+	// Pictures checks and converts what comes as an image.
+	Pictures Pictures
+	// Notify is told of every result whose client wants to be; it must not block. Nil drops the notices.
+	Notify func(Notice)
+	// Relax is told the address of a caller that has earned raised rate limits; nil ignores it.
+	Relax func(netip.Addr)
+	// Profane finds swear words in public texts; nil is horde.CommonProfanity.
+	Profane horde.Profanity
+	Rules   kudos.Rules
+	// MatchedTargeting serves requests that name workers only by workers whose friend the requester is.
+	MatchedTargeting bool
+	// Admins may change kudos and moderators.
+	Admins []horde.UserID
+	// TrustThreshold is the escrow above which an account is trusted; zero means never.
+	TrustThreshold horde.Kudos
+	// NoAnonymous closes the anonymous account.
+	NoAnonymous bool
+	// KeySalt goes into the hashes of API keys. Empty uses the one that the store keeps, made at first start.
+	KeySalt string
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Pictures turns what people and workers send as images into what is stored.
+type Pictures interface {
+	// Source fetches or decodes a source image or mask and returns it as WebP. With needsAlpha the picture must have an
+	// alpha channel. Refusals are *horde.Error values.
+	Source(ctx context.Context, input string, needsAlpha bool) ([]byte, error)
+	// Result decodes a base64 image of a worker and returns it as WebP. ErrNoImage means that it is none at all, any
+	// other error that it is broken.
+	Result(ctx context.Context, base64 string) ([]byte, error)
+}
+
+// Notice is one result for the webhook of its client.
+type Notice struct {
+	URL        string
+	Kind       horde.Kind
+	Request    horde.RequestID
+	Generation Generation
+	// Kudos is the price of the result.
+	Kudos float64
+}
+
+// ErrNoImage says that bytes are no image of any kind.
+var ErrNoImage = errors.New("not an image")
+
+// Engine runs a horde. All methods are safe for concurrent use.
+type Engine struct {
+	Config
+
+	mu sync.Mutex // guards everything below
+	*state
+	open *batch
+	// down is set while the memory is not the record's: every use case is refused.
+	down bool
+
+	wake chan struct{} // one token: the open batch has something that somebody waits for
+	stop chan struct{} // closed by Close
+	done sync.WaitGroup
+}
+
+// Open loads the record and starts the committer and the clock. Close ends both.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	if cfg.Profane == nil {
+		cfg.Profane = horde.CommonProfanity
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Relax == nil {
+		cfg.Relax = func(netip.Addr) {}
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(Notice) {}
+	}
+	e := &Engine{Config: cfg, open: newBatch(), wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	if err := e.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.seed(ctx); err != nil {
+		return nil, err
+	}
+	e.done.Add(2)
+	go func() { defer e.done.Done(); e.commitLoop() }()
+	go func() { defer e.done.Done(); e.clockLoop() }()
+	return e, nil
+}
+
+// Close writes what is still to be written and stops. The store stays open; it is the caller's.
+func (e *Engine) Close() {
+	close(e.stop)
+	e.done.Wait()
+}
+
+// load reads the record and makes it the engine's memory.
+func (e *Engine) load(ctx context.Context) error {
+	record, err := e.Store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("load the record: %w", err)
+	}
+	s := newState(record, time.Now())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.state = s
+	return nil
+}
+
+// seed makes what every horde has: its settings and the anonymous account.
+func (e *Engine) seed(ctx context.Context) error {
+	e.mu.Lock()
+	now := time.Now().UTC()
+	if e.settings == nil {
+		e.settings = &store.Settings{KeySalt: horde.NewKey(), SigningSecret: horde.NewKey() + horde.NewKey(), NextUser: 1}
+		e.open.settings = true
+	}
+	if e.KeySalt != "" && e.settings.KeySalt != e.KeySalt {
+		if len(e.users) > 1 {
+			e.Log.Warn("the configured key salt differs from the stored one: keys made with the stored one no longer open their accounts")
+		}
+		e.settings.KeySalt = e.KeySalt
+		e.open.settings = true
+	}
+	hash := horde.HashKey(e.settings.KeySalt, horde.AnonymousKey)
+	anon := e.users[horde.Anonymous]
+	if anon == nil {
+		anon = &user{User: horde.User{
+			ID: horde.Anonymous, Name: "Anonymous", OAuthID: "anon", Created: now, LastActive: now,
+			PublicWorkers: true, Concurrency: horde.AnonymousConcurrency,
+		}}
+		e.users[horde.Anonymous] = anon
+		e.book.Open(anon.ID, anon.Floor())
+	}
+	if anon.KeyHash != hash {
+		delete(e.byKey, anon.KeyHash)
+		anon.KeyHash = hash
+		e.byKey[hash] = anon
+		e.open.user(anon)
+	}
+	e.mu.Unlock()
+	if err := e.Store.Commit(ctx, e.seal()); err != nil {
+		return fmt.Errorf("seed the record: %w", err)
+	}
+	return nil
+}
+
+// Secret is the horde's own secret for signing links.
+func (e *Engine) Secret() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.settings.SigningSecret
+}
+
+// Healthy tells whether the engine serves.
+func (e *Engine) Healthy() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.down
+}

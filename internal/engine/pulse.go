@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"time"
+
+	"horde/internal/horde"
+)
+
+// pulse is what one kind of work has been doing lately. It may be lost in a crash.
+type pulse struct {
+	done   []sample            // of the last minute, oldest first
+	models map[string][]sample // of the last hour, newest modelSamples
+	there  *there
+}
+
+type sample struct {
+	at    time.Time
+	value float64
+}
+
+const (
+	minuteOfPulse = time.Minute
+	hourOfPulse   = time.Hour
+	modelSamples  = 500 // for each model; a mean over more is no better
+	thereFor      = 2 * time.Second
+)
+
+func newPulse() *pulse { return &pulse{models: map[string][]sample{}} }
+
+// add takes down a finished job: its raw things and its speed.
+func (p *pulse) add(now time.Time, model string, things, speed float64) {
+	p.done = append(since(p.done, now.Add(-minuteOfPulse)), sample{now, things})
+	s := append(since(p.models[model], now.Add(-hourOfPulse)), sample{now, speed})
+	p.models[model] = s[max(0, len(s)-modelSamples):]
+}
+
+// since drops what is older, in place.
+func since(s []sample, at time.Time) []sample {
+	i := 0
+	for i < len(s) && s[i].at.Before(at) {
+		i++
+	}
+	return s[i:]
+}
+
+// pastMinute sums the raw things of the last minute.
+func (p *pulse) pastMinute(now time.Time) (sum float64) {
+	p.done = since(p.done, now.Add(-minuteOfPulse))
+	for _, s := range p.done {
+		sum += s.value
+	}
+	return sum
+}
+
+// modelSpeed is the mean speed of a model over the last hour, in raw things a second; zero without samples.
+func (p *pulse) modelSpeed(model string, now time.Time) float64 {
+	s := since(p.models[model], now.Add(-hourOfPulse))
+	if len(s) == 0 {
+		delete(p.models, model)
+		return 0
+	}
+	p.models[model] = s
+	sum := 0.0
+	for _, x := range s {
+		sum += x.value
+	}
+	return sum / float64(len(s))
+}
+
+// there are the workers of one kind that are online.
+type there struct {
+	workers []*worker
+	// offers are those of the workers that serve: not in maintenance, not paused.
+	offers  []*horde.Offer
+	threads int
+	// speed is the mean of all samples of all workers of the kind, in raw things a second; zero without any.
+	speed float64
+	until time.Time
+}
+
+// totals counts the online workers and their threads.
+func (t *there) totals() (workers, threads int) { return len(t.workers), t.threads }
+
+// online lists the workers that are there now. The list is kept for a moment.
+func (e *Engine) online(k horde.Kind, now time.Time) *there {
+	p := e.pulse[k]
+	if p.there != nil && now.Before(p.there.until) {
+		return p.there
+	}
+	t := &there{until: now.Add(thereFor)}
+	ref, samples, sum := e.Reference(), 0, 0.0
+	for _, w := range e.workers {
+		if w.Kind != k {
+			continue
+		}
+		for _, s := range w.Samples {
+			sum += s
+			samples++
+		}
+		if !w.Online(now) {
+			continue
+		}
+		if w.online == nil {
+			w.online = horde.NewOffer(&w.Worker, w.owner.Has(horde.Trusted), w.Models, ref)
+		}
+		w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
+		t.workers = append(t.workers, w)
+		t.threads += w.Threads
+		if !w.Maintenance && !w.Paused {
+			t.offers = append(t.offers, w.online)
+		}
+	}
+	if samples > 0 {
+		t.speed = sum / float64(samples)
+	}
+	p.there = t
+	return t
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"container/heap"
+	"time"
+
+	"horde/internal/dispatch"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+	"horde/internal/store"
+)
+
+// state is the hot state. Engine.mu guards it and everything it points at, except orders, which never change.
+type state struct {
+	settings *store.Settings
+
+	users   map[horde.UserID]*user
+	byKey   map[string]*user // by hash of the API key
+	byOAuth map[string]*user
+	// services are the users who may speak for the addresses of others, by hash of their passkey.
+	services map[string]*user
+
+	workers map[horde.WorkerID]*worker
+	byName  map[string]*worker
+
+	requests map[horde.RequestID]*request
+	jobs     map[horde.JobID]*job
+	running  map[horde.JobID]*job // those with a lease
+	expiry   expiryHeap
+
+	queues map[horde.Kind]*dispatch.Queue
+	book   *kudos.Book
+	pulse  map[horde.Kind]*pulse
+}
+
+// changed is the batch that last changed an object, for readers to wait for. It is embedded in what readers read.
+type changed struct{ in *batch }
+
+type user struct {
+	horde.User
+	changed
+	workers map[horde.WorkerID]*worker
+	// requests are those of the user that are alive.
+	requests map[horde.RequestID]*request
+	// arriving counts results of requests that are admitted and whose source images are still being stored, by kind.
+	arriving map[horde.Kind]int
+}
+
+type worker struct {
+	horde.Worker
+	changed
+	owner *user
+	// tricked are the requests that the worker was given a decoy of. It may be lost in a crash.
+	tricked map[horde.RequestID]bool
+	// lazy is set when the record lacks something of the worker that may be lost.
+	lazy bool
+	// online is the offer as of the last full check-in, for questions about who could take a request. It is made anew
+	// when it is nil.
+	online *horde.Offer
+	// popped is the offer of the last pop.
+	popped *poppedOffer
+}
+
+type request struct {
+	horde.Request
+	changed
+	user  *user
+	entry *dispatch.Entry // nil while nothing waits
+	jobs  []*job          // in the order in which they were handed out
+
+	// possible is the answer to whether some worker could take the request, good until possibleUntil.
+	possible      bool
+	possibleUntil time.Time
+	// seen is when the expiry heap looks at the request again; place is where it is in the heap.
+	seen  time.Time
+	place int
+}
+
+type job struct {
+	horde.Job
+	changed
+	request *request // nil for nothing: a job goes with its request
+	worker  *worker  // nil when the worker was deleted
+}
+
+// newState builds the memory from the record.
+func newState(r *store.State, now time.Time) *state {
+	s := &state{
+		settings: r.Settings,
+		users:    make(map[horde.UserID]*user, len(r.Users)), byKey: make(map[string]*user, len(r.Users)),
+		byOAuth: make(map[string]*user, len(r.Users)), services: map[string]*user{},
+		workers: make(map[horde.WorkerID]*worker, len(r.Workers)), byName: make(map[string]*worker, len(r.Workers)),
+		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
+		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
+		pulse: map[horde.Kind]*pulse{},
+	}
+	for _, k := range horde.Kinds {
+		s.queues[k] = dispatch.New(k)
+		s.pulse[k] = newPulse()
+	}
+	s.book.Restore(r.LastEvent, r.System)
+	for _, u := range r.Users {
+		s.addUser(&user{User: *u})
+		s.book.RestoreBalance(u.ID, r.Balances[u.ID], u.Floor())
+	}
+	for _, w := range r.Workers {
+		s.addWorker(&worker{Worker: *w, owner: s.users[w.Owner]})
+		s.book.RestoreEarnings(w.ID, r.Earnings[w.ID])
+	}
+	for _, r := range r.Requests {
+		s.addRequest(&request{Request: *r, user: s.users[r.User]})
+		s.book.RestoreHold(r)
+	}
+	for _, j := range r.Jobs {
+		s.addJob(&job{Job: *j, request: s.requests[j.Request], worker: s.workers[j.Worker]})
+	}
+	return s
+}
+
+func (s *state) addUser(u *user) {
+	s.users[u.ID] = u
+	if !u.WipedAt.IsZero() {
+		return
+	}
+	s.byOAuth[u.OAuthID] = u
+	if u.KeyHash != "" {
+		s.byKey[u.KeyHash] = u
+	}
+	if u.PasskeyHash != "" {
+		s.services[u.PasskeyHash] = u
+	}
+}
+
+func (s *state) addWorker(w *worker) {
+	s.workers[w.ID] = w
+	s.byName[w.Name] = w
+	if w.owner.workers == nil {
+		w.owner.workers = map[horde.WorkerID]*worker{}
+	}
+	w.owner.workers[w.ID] = w
+}
+
+// addRequest files a request and queues it if it waits.
+func (s *state) addRequest(r *request) {
+	s.requests[r.ID] = r
+	if r.user.requests == nil {
+		r.user.requests = map[horde.RequestID]*request{}
+	}
+	r.user.requests[r.ID] = r
+	r.seen = r.Expires
+	heap.Push(&s.expiry, r)
+	s.enqueue(r)
+}
+
+// enqueue puts a request that waits into its queue.
+func (s *state) enqueue(r *request) {
+	if r.Waiting() && r.entry == nil {
+		r.entry = s.queues[r.Order.Kind].Add(&r.Request)
+	}
+}
+
+// dequeue takes a request that no longer waits out of its queue.
+func (s *state) dequeue(r *request, now time.Time) {
+	if r.entry != nil {
+		s.queues[r.Order.Kind].Remove(r.entry, now)
+		r.entry = nil
+	}
+}
+
+// setLeft changes how many results of a request are to be handed out, and files it where that belongs.
+func (s *state) setLeft(r *request, left int, now time.Time) {
+	switch {
+	case r.entry != nil && left > 0:
+		s.queues[r.Order.Kind].SetLeft(r.entry, left)
+	case r.entry != nil:
+		s.dequeue(r, now)
+		r.Left = left
+	default:
+		r.Left, r.Queued = left, now
+		s.enqueue(r)
+	}
+}
+
+func (s *state) addJob(j *job) {
+	s.jobs[j.ID] = j
+	if j.request != nil {
+		j.request.jobs = append(j.request.jobs, j)
+	}
+	if j.State == horde.JobRunning {
+		s.running[j.ID] = j
+	}
+}
+
+// expiryHeap orders requests by when they expire. A request's expiry only moves on, so the heap is put right when a
+// request comes up whose time has moved.
+type expiryHeap []*request
+
+func (h expiryHeap) Len() int           { return len(h) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].seen.Before(h[j].seen) }
+func (h expiryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (h *expiryHeap) Push(x any) {
+	r := x.(*request)
+	r.place = len(*h)
+	*h = append(*h, r)
+}
+
+// Pop implements heap.Interface.
+func (h *expiryHeap) Pop() any {
+	old := *h
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return r
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"horde/internal/blob"
+	"horde/internal/horde"
+	"horde/internal/kudos"
+)
+
+// Accepted is the answer to a submission.
+type Accepted struct {
+	ID horde.RequestID
+	// Kudos is, for a dry run, what the whole request would cost; else the base price of one image, or 0 for a text.
+	Kudos float64
+	// DryRun tells that nothing was queued.
+	DryRun bool
+	// Message tells that no worker can serve the request now; else it is empty.
+	Message  string
+	Warnings []horde.Warning
+}
+
+// submission is what image and text submissions have in common.
+type submission struct {
+	kind       horde.Kind
+	prompt     *string
+	style      *string
+	webhook    *string
+	proxied    *string
+	extras     int
+	workers    []string
+	results    int
+	noBatching bool
+	dryRun     bool
+	downgrade  bool
+}
+
+// SubmitImage takes an image request: it is checked, paid for where it must be, its source images are stored, and it waits
+// for a worker. Refusals are *horde.Error values, in the order of the requests chapter, 8.
+func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmission) (Accepted, error) {
+	if err := e.begin(); err != nil {
+		return Accepted{}, err
+	}
+	ref := e.Reference()
+	sub := submission{
+		kind: horde.Image, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
+		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
+		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
+	}
+	u, targets, err := e.admit(c, &sub)
+	if err == nil {
+		err = e.withinConcurrency(u, horde.Image, s.ModelNames(), sub.results)
+	}
+	if err == nil {
+		err = s.Check(&u.User, ref, c.Agent)
+	}
+	if err != nil {
+		e.mu.Unlock()
+		return Accepted{}, err
+	}
+	order := s.Order(&u.User, targets, rand.Uint32())
+	// What is to be stored counts for prices as if it were there already.
+	order.SourceImage, order.SourceMask = str(s.SourceImage), str(s.SourceMask)
+	accepted, err := e.enter(ctx, c, u, order, &sub, &sources{image: s.SourceImage, mask: s.SourceMask, extras: s.ExtraSourceImages})
+	if err == nil && !accepted.DryRun {
+		accepted.Warnings = append(s.Warnings(ref), accepted.Warnings...)
+	}
+	return accepted, asError(err)
+}
+
+// SubmitText takes a text request. See SubmitImage.
+func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmission) (Accepted, error) {
+	if err := e.begin(); err != nil {
+		return Accepted{}, err
+	}
+	sub := submission{
+		kind: horde.Text, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
+		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
+		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
+	}
+	u, targets, err := e.admit(c, &sub)
+	if err == nil {
+		err = e.withinConcurrency(u, horde.Text, s.Models, sub.results)
+	}
+	if err == nil {
+		err = s.Check()
+	}
+	if err != nil {
+		e.mu.Unlock()
+		return Accepted{}, err
+	}
+	accepted, err := e.enter(ctx, c, u, s.Order(&u.User, targets), &sub, nil)
+	accepted.Warnings = nil
+	return accepted, asError(err)
+}
+
+// asError keeps a nil *horde.Error from becoming a non-nil error.
+func asError(err *horde.Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}
+
+func is(p *bool) bool { return p != nil && *p }
+
+func str(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// admit makes the checks that both kinds have in common, up to the concurrency limit.
+func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde.Error) {
+	switch {
+	case s.style != nil:
+		return nil, nil, horde.ErrStyleNotFound
+	case e.settings.MaintenanceMode:
+		return nil, nil, horde.ErrMaintenanceMode
+	case str(s.webhook) != "" && !strings.HasPrefix(*s.webhook, "https://"):
+		return nil, nil, horde.ErrWebhook
+	}
+	u, err := e.userOf(c.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	trusted := u.Has(horde.Trusted)
+	switch {
+	case str(s.proxied) != "" && !u.Has(horde.Service):
+		return nil, nil, horde.ErrProxiedAccount
+	case u.Has(horde.Deleted):
+		return nil, nil, horde.ErrDeletedUser
+	case s.extras > horde.MaxExtraImages:
+		return nil, nil, horde.ErrTooManyExtraImages
+	case s.extras > 1 && !trusted:
+		return nil, nil, horde.ErrMoreThanMinExtra
+	}
+	if !c.Proxied && u.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
+		e.Relax(c.Addr)
+	}
+	if str(s.prompt) == "" {
+		return nil, nil, horde.ErrMissingPrompt
+	}
+	targets := make([]horde.WorkerID, 0, min(len(s.workers), horde.MaxTargets))
+	for _, text := range s.workers {
+		id, ok := horde.ParseWorkerID(text)
+		if !ok || e.workers[id] == nil {
+			return nil, nil, horde.ErrRequestWorker
+		}
+		if len(targets) < horde.MaxTargets {
+			targets = append(targets, id)
+		}
+	}
+	if s.noBatching && s.results > 1 && !trusted {
+		return nil, nil, horde.ErrRequiresTrust
+	}
+	return u, targets, nil
+}
+
+// withinConcurrency counts results, not requests: what waits already and what is asked for now.
+func (e *Engine) withinConcurrency(u *user, k horde.Kind, models []string, results int) *horde.Error {
+	waiting := e.queues[k].WaitingOf(u.ID, models) + u.arriving[k]
+	if waiting+results > u.Concurrency {
+		return horde.ErrTooManyPrompts.Withf("%d results are waiting already; the limit of this account is %d.", waiting, u.Concurrency)
+	}
+	return nil
+}
+
+// busy is how busy the horde is, for the gate of upfront kudos.
+func (e *Engine) busy(k horde.Kind, now time.Time) kudos.Load {
+	_, threads := e.online(k, now).totals()
+	_, results, _ := e.queues[k].Waiting()
+	return kudos.Load{Threads: threads, Queued: int(results)}
+}
+
+// sources are the source images of a submission as they were sent.
+type sources struct {
+	image, mask *string
+	extras      []horde.ExtraSourceImage
+}
+
+func (s *sources) any() bool {
+	return s != nil && (str(s.image) != "" || len(s.extras) > 0)
+}
+
+// enter makes the request of an order: it passes the gate of upfront kudos, its source images are stored, and it is queued.
+// It is called with the lock and returns without.
+func (e *Engine) enter(ctx context.Context, c Caller, u *user, o *horde.Order, s *submission, src *sources) (Accepted, *horde.Error) {
+	now, ref := time.Now().UTC(), e.Reference()
+	o.Agent, o.IP = c.Agent, c.Addr.String()
+	r := &request{Request: horde.Request{ID: horde.NewRequestID(), User: u.ID, Wanted: s.results, Left: s.results}, user: u}
+
+	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
+	if gate.Needed && gate.Required > 0 && !e.book.PlaceHold(&r.Request, horde.NewKudos(gate.Required)) {
+		if !s.downgrade || gate.NoDowngrade {
+			e.mu.Unlock()
+			return Accepted{}, horde.ErrKudosUpfront.Withf(
+				"This request needs %s kudos upfront. The account has %s available.",
+				horde.NewKudos(gate.Required), max(0, e.available(u)))
+		}
+		o = gate.Downgrade(o, ref)
+	}
+	if s.dryRun {
+		price := e.Rules.Estimate(o, s.results, ref)
+		e.book.ReleaseHold(&r.Request)
+		e.mu.Unlock()
+		return Accepted{DryRun: true, Kudos: math.RoundToEven(price)}, nil
+	}
+	r.Order = o
+	r.Price = horde.NewKudos(e.Rules.Price(o))
+	if src.any() {
+		if u.arriving == nil {
+			u.arriving = map[horde.Kind]int{}
+		}
+		u.arriving[s.kind] += s.results
+		e.mu.Unlock()
+		stored, err := e.storeSources(ctx, r.ID, o, src)
+		e.mu.Lock()
+		if e.down || e.users[u.ID] != u { // the memory was dropped meanwhile, and the hold with it
+			e.mu.Unlock()
+			return Accepted{}, horde.ErrUnavailable
+		}
+		u.arriving[s.kind] -= s.results
+		if err != nil {
+			e.book.ReleaseHold(&r.Request)
+			e.mu.Unlock()
+			return Accepted{}, err
+		}
+		r.Order = stored
+	}
+	accepted := e.activate(r, time.Now().UTC())
+	wait := e.open
+	e.mu.Unlock()
+	if err := e.durable(ctx, wait); err != nil {
+		return Accepted{}, unavailable(err)
+	}
+	return accepted, nil
+}
+
+// unavailable keeps refusals and turns everything else, a caller that left for example, into one.
+func unavailable(err error) *horde.Error {
+	var refusal *horde.Error
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return horde.ErrUnavailable
+}
+
+func (e *Engine) available(u *user) horde.Kudos { return e.book.Balance(u.ID).Available() }
+
+// storeSources checks and stores the source images and returns the order with their keys.
+func (e *Engine) storeSources(ctx context.Context, id horde.RequestID, o *horde.Order, src *sources) (*horde.Order, *horde.Error) {
+	with := *o
+	put := func(key blob.Key, input string, needsAlpha bool) (string, *horde.Error) {
+		webp, err := e.Pictures.Source(ctx, input, needsAlpha)
+		if err == nil {
+			err = e.Blobs.Put(ctx, key, webp)
+		}
+		return string(key), e.storageRefusal(err)
+	}
+	var err *horde.Error
+	with.SourceImage, with.SourceMask = "", ""
+	if image, mask := str(src.image), str(src.mask); image != "" {
+		needsAlpha := o.SourceProcessing == "inpainting" && mask == ""
+		if with.SourceImage, err = put(blob.SourceImage(id.String()), image, needsAlpha); err != nil {
+			return nil, err
+		}
+		if mask != "" {
+			if with.SourceMask, err = put(blob.SourceMask(id.String()), mask, false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i, extra := range src.extras {
+		key, err := put(blob.ExtraSourceImage(id.String(), i), str(extra.Image), false)
+		if err != nil {
+			return nil, err
+		}
+		strength := 1.0
+		if extra.Strength != nil {
+			strength = *extra.Strength
+		}
+		with.ExtraSources = append(with.ExtraSources, horde.ExtraSource{Key: key, Strength: strength})
+	}
+	return &with, nil
+}
+
+// storageRefusal passes refusals on and hides what went wrong inside.
+func (e *Engine) storageRefusal(err error) *horde.Error {
+	var refusal *horde.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.Is(err, blob.ErrFull):
+		return &horde.Error{Status: http.StatusServiceUnavailable, Message: "There is no room left for images. Try again later.", RetryAfter: time.Minute}
+	}
+	e.Log.Error("an image could not be stored", "error", err)
+	return horde.ErrUnavailable
+}
+
+// The priorities of users who are flagged (dispatch chapter, 10).
+const (
+	flaggedPriority    = -100
+	flaggedKudosFactor = 1000
+	flaggedKudosFrom   = 10_00
+)
+
+// activate makes a request visible to workers and charges its tax.
+func (e *Engine) activate(r *request, now time.Time) Accepted {
+	u := r.user
+	balance := e.book.Balance(u.ID).Spendable
+	r.Created, r.Queued = now, now
+	r.Touch(now, horde.Lifetime)
+	switch {
+	case u.Has(horde.Flagged) && balance > flaggedKudosFrom:
+		r.Priority = int64(math.RoundToEven(balance.Float() / flaggedKudosFactor))
+	case u.Has(horde.Flagged):
+		r.Priority = flaggedPriority
+	default:
+		r.Priority = balance.Whole()
+	}
+	tax := kudos.Tax(r.Order, false)
+	e.addRequest(r)
+	e.open.request(r, true)
+	e.event(e.book.Activate(now, &r.Request, tax))
+	e.charge(r, tax)
+	if u.ID != horde.Anonymous {
+		u.LastActive = now
+		e.open.user(u)
+	}
+	a := Accepted{ID: r.ID}
+	if r.Order.Kind == horde.Image {
+		a.Kudos = float64(r.Price.Whole())
+	}
+	if !e.settings.RaidMode && !e.possible(r, now) {
+		a.Message = e.unservable(r, now)
+		a.Warnings = []horde.Warning{horde.NoAvailableWorker}
+	}
+	return a
+}
+
+// charge counts what the user was just charged for a request, and takes it off the request's hold.
+func (e *Engine) charge(r *request, amount horde.Kudos) {
+	r.Charged += amount
+	e.book.UseHold(&r.Request, amount)
+}

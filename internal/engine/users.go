@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"horde/internal/horde"
+	"horde/internal/kudos"
+)
+
+// UserView is an account as a caller may see it. Fields that the caller may not see are zero; Own and All tell which.
+type UserView struct {
+	User    horde.User
+	Balance kudos.Balance
+	// Age is how old the account is.
+	Age time.Duration
+	// WorkerCount counts all workers of the account, online or not.
+	WorkerCount int
+	// Workers lists them where the caller may know; nil where not.
+	Workers []horde.WorkerID
+	// Active are the requests of the account that are alive, by kind.
+	Active map[horde.Kind][]horde.RequestID
+	// Own tells that the caller sees what the account itself sees, All what moderators see.
+	Own, All bool
+}
+
+// FindUser looks up the account that a key opens.
+func (e *Engine) FindUser(ctx context.Context, key string) (UserView, error) {
+	if key == "" {
+		return UserView{}, horde.ErrInvalidAPIKey
+	}
+	if err := e.begin(); err != nil {
+		return UserView{}, err
+	}
+	u, err := e.userOf(key)
+	if err != nil {
+		e.mu.Unlock()
+		return UserView{}, horde.ErrUserNotFound
+	}
+	v, wait := e.view(u, seesOwn), u.pending()
+	e.mu.Unlock()
+	return v, e.durable(ctx, wait)
+}
+
+// User shows an account to the owner of key, which may be empty.
+func (e *Engine) User(ctx context.Context, key string, id horde.UserID) (UserView, error) {
+	if err := e.begin(); err != nil {
+		return UserView{}, err
+	}
+	u := e.alive(id)
+	sees, err := e.privilegeOf(key, u)
+	if err == nil && u == nil {
+		err = horde.ErrUserNotFound
+	}
+	if err != nil {
+		e.mu.Unlock()
+		return UserView{}, err
+	}
+	v, wait := e.view(u, sees), u.pending()
+	e.mu.Unlock()
+	return v, e.durable(ctx, wait)
+}
+
+// alive finds an account that was not wiped.
+func (e *Engine) alive(id horde.UserID) *user {
+	u := e.users[id]
+	if u == nil || !u.WipedAt.IsZero() || id == horde.Anonymous && e.NoAnonymous {
+		return nil
+	}
+	return u
+}
+
+// UsersPage is how many accounts a page of the list has; beyond UsersPages there is nothing.
+const (
+	UsersPage  = 25
+	UsersPages = 10_000
+)
+
+// Users lists accounts as everybody may see them, 25 a page from page 1: richest first or, byAge, oldest first.
+func (e *Engine) Users(ctx context.Context, page int, byAge bool) ([]UserView, error) {
+	page = max(page, 1)
+	if page > UsersPages {
+		return nil, nil
+	}
+	if err := e.begin(); err != nil {
+		return nil, err
+	}
+	list := make([]*user, 0, len(e.users))
+	for id, u := range e.users {
+		if e.alive(id) != nil {
+			list = append(list, u)
+		}
+	}
+	slices.SortFunc(list, func(a, b *user) int {
+		if byAge {
+			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+		}
+		return cmp.Or(cmp.Compare(e.book.Balance(b.ID).Spendable, e.book.Balance(a.ID).Spendable), cmp.Compare(a.ID, b.ID))
+	})
+	first := min((page-1)*UsersPage, len(list))
+	list = list[first:min(first+UsersPage, len(list))]
+	views, waits := make([]UserView, len(list)), make([]*batch, len(list))
+	for i, u := range list {
+		views[i], waits[i] = e.view(u, seesPublic), u.pending()
+	}
+	e.mu.Unlock()
+	return views, e.durable(ctx, waits...)
+}
+
+func (e *Engine) view(u *user, sees privilege) UserView {
+	v := UserView{
+		User: u.User, Balance: *e.book.Balance(u.ID), Age: time.Since(u.Created), WorkerCount: len(u.workers),
+		Own: sees >= seesOwn, All: sees >= seesAll,
+	}
+	if v.Own || u.PublicWorkers {
+		v.Workers = make([]horde.WorkerID, 0, len(u.workers))
+		for id := range u.workers {
+			v.Workers = append(v.Workers, id)
+		}
+		slices.SortFunc(v.Workers, func(a, b horde.WorkerID) int { return strings.Compare(a.String(), b.String()) })
+	}
+	if v.Own && u.ID != horde.Anonymous {
+		v.Active = map[horde.Kind][]horde.RequestID{}
+		for id, r := range u.requests {
+			if !r.Done() {
+				v.Active[r.Order.Kind] = append(v.Active[r.Order.Kind], id)
+			}
+		}
+	}
+	return v
+}
+
+// MaxUserName is how many characters a name may have.
+const MaxUserName = 30
+
+// NewUser is what an account is made of.
+type NewUser struct {
+	Name string
+	// OAuthID is empty for accounts without a login.
+	OAuthID string
+	// Kudos is the balance to start with; a floor may raise it.
+	Kudos horde.Kudos
+	// Concurrency is zero for the default.
+	Concurrency int
+	Roles       horde.Roles
+}
+
+// Register makes an account and returns it with its key, which nobody can read again.
+func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, error) {
+	name := horde.Sanitize(n.Name)
+	switch {
+	case name == "" || len([]rune(name)) > MaxUserName || len([]rune(n.Name)) > 4*MaxUserName:
+		return UserView{}, "", horde.ErrTooLongUserName.Withf("A user name has 1 to %d characters.", MaxUserName)
+	case e.Profane(name):
+		return UserView{}, "", horde.ErrProfaneUserName
+	}
+	key := horde.NewKey()
+	if err := e.begin(); err != nil {
+		return UserView{}, "", err
+	}
+	if n.OAuthID == "" {
+		n.OAuthID = uuid.NewString()
+	}
+	if e.byOAuth[n.OAuthID] != nil {
+		e.mu.Unlock()
+		return UserView{}, "", horde.ErrUserNotFound.Withf("An account with this login exists already.")
+	}
+	now := time.Now().UTC()
+	u := &user{User: horde.User{
+		ID: e.settings.NextUser, Name: name, OAuthID: n.OAuthID, KeyHash: horde.HashKey(e.settings.KeySalt, key),
+		Created: now, LastActive: now, Concurrency: cmp.Or(n.Concurrency, horde.DefaultConcurrency),
+	}}
+	u.SetRole(n.Roles, n.Roles != 0)
+	e.settings.NextUser++
+	e.open.settings = true
+	e.addUser(u)
+	e.book.Open(u.ID, u.Floor())
+	e.open.user(u)
+	e.open.balances[u.ID] = true
+	if n.Kudos != 0 {
+		e.event(e.book.Grant(now, kudos.Admin, "admin:"+uuid.NewString(), u.ID, n.Kudos))
+	}
+	v, wait := e.view(u, seesAll), e.open
+	e.mu.Unlock()
+	if err := e.durable(ctx, wait); err != nil {
+		return UserView{}, "", err
+	}
+	return v, key, nil
+}
+
+// NewKeyFor gives an account another key; the old one is dead at once.
+func (e *Engine) NewKeyFor(ctx context.Context, id horde.UserID) (string, error) {
+	if err := e.begin(); err != nil {
+		return "", err
+	}
+	u := e.alive(id)
+	if u == nil || id == horde.Anonymous {
+		e.mu.Unlock()
+		return "", horde.ErrUserNotFound
+	}
+	key := horde.NewKey()
+	delete(e.byKey, u.KeyHash)
+	u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
+	e.byKey[u.KeyHash] = u
+	e.open.user(u)
+	wait := e.open
+	e.mu.Unlock()
+	return key, e.durable(ctx, wait)
+}
+
+// UserChanged are the new values of what a change to a user set. A nil field was not changed.
+type UserChanged struct {
+	Kudos, MonthlyKudos                                   *float64
+	UsageMultiplier                                       *float64
+	Concurrency, WorkersInvited, Suspicions               *int
+	Moderator, Trusted, Flagged, Customizer, VPN, Service *bool
+	Education, Special, PublicWorkers, Undeleted          *bool
+	AdminComment, Username, Contact, ProxyPasskey         *string
+}
+
+// Authority is who makes a change: the owner of a key, or the operator at the machine, who may do everything.
+type Authority struct {
+	Key      string
+	Operator bool
+}
+
+// ChangeUser changes an account. All fields are checked before any is set, and the first failure in the order of the
+// accounts chapter, 3.5, is the answer.
+func (e *Engine) ChangeUser(ctx context.Context, by Authority, id horde.UserID, c *horde.UserChange) (UserChanged, error) {
+	if err := e.begin(); err != nil {
+		return UserChanged{}, err
+	}
+	changed, wait, err := e.changeUser(by, id, c)
+	e.mu.Unlock()
+	if err != nil {
+		return UserChanged{}, err
+	}
+	return changed, e.durable(ctx, wait)
+}
+
+// right is who may set a field.
+type right int
+
+const (
+	rightAdmin right = iota
+	rightModerator
+	rightOwner
+	rightNamed // as rightOwner, but never the anonymous account
+)
+
+func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) (UserChanged, *batch, *horde.Error) {
+	u := e.alive(id)
+	if u == nil {
+		return UserChanged{}, nil, horde.ErrUserNotFound
+	}
+	var caller *user
+	if !by.Operator {
+		var err *horde.Error
+		if caller, err = e.userOf(by.Key); err != nil {
+			return UserChanged{}, nil, err
+		}
+	}
+	may := func(r right) *horde.Error {
+		switch {
+		case by.Operator:
+			return nil
+		case r == rightAdmin && !e.isAdmin(caller):
+			return horde.ErrNotAdmin
+		case r == rightAdmin:
+			return nil
+		case !caller.Has(horde.Moderator) && (r == rightModerator || caller != u):
+			return horde.ErrNotModerator
+		case r == rightNamed && caller.ID == horde.Anonymous:
+			return horde.ErrAnonUserMod
+		}
+		return nil
+	}
+	now := time.Now().UTC()
+	var out UserChanged
+	var set []func()
+	field := func(given bool, r right, check *horde.Error, do func()) *horde.Error {
+		if !given {
+			return nil
+		}
+		if err := may(r); err != nil {
+			return err
+		}
+		set = append(set, do)
+		return check
+	}
+	role := func(p *bool, r right, what horde.Roles, result **bool) *horde.Error {
+		return field(p != nil, r, nil, func() {
+			u.SetRole(what, *p)
+			has := u.Has(what)
+			*result = &has
+		})
+	}
+	name, contact, comment := horde.Sanitize(str(c.Username)), horde.Sanitize(str(c.Contact)), horde.Sanitize(str(c.AdminComment))
+	for _, err := range []*horde.Error{
+		field(c.Kudos != nil, rightAdmin, nil, func() {
+			amount := horde.Kudos(math.Trunc(*c.Kudos)) * 100
+			e.event(e.book.Grant(now, kudos.Admin, "admin:"+uuid.NewString(), u.ID, amount))
+			balance := float64(e.book.Balance(u.ID).Spendable.Whole())
+			out.Kudos = &balance
+		}),
+		field(c.MonthlyKudos != nil, rightAdmin, nil, func() {
+			amount := horde.Kudos(*c.MonthlyKudos) * 100
+			if amount > 0 {
+				e.event(e.book.Grant(now, kudos.Monthly, "user-monthly:"+uuid.NewString(), u.ID, amount))
+				if u.MonthlyReceived.IsZero() {
+					u.MonthlyReceived = now
+				}
+			}
+			u.MonthlyKudos = max(0, u.MonthlyKudos+amount)
+			monthly := u.MonthlyKudos.Float()
+			out.MonthlyKudos = &monthly
+		}),
+		field(c.UsageMultiplier != nil, rightAdmin, nil, func() {
+			u.UsageMultiplier = *c.UsageMultiplier
+			out.UsageMultiplier = &u.UsageMultiplier
+		}),
+		role(c.Moderator, rightAdmin, horde.Moderator, &out.Moderator),
+		field(c.Concurrency != nil, rightModerator, nil, func() {
+			u.Concurrency = *c.Concurrency
+			out.Concurrency = c.Concurrency
+		}),
+		field(c.WorkerInvited != nil, rightModerator, nil, func() {
+			u.WorkersInvited = *c.WorkerInvited
+			out.WorkersInvited = c.WorkerInvited
+		}),
+		role(c.Trusted, rightModerator, horde.Trusted, &out.Trusted),
+		role(c.Flagged, rightModerator, horde.Flagged, &out.Flagged),
+		role(c.Customizer, rightModerator, horde.Customizer, &out.Customizer),
+		role(c.VPN, rightModerator, horde.VPN, &out.VPN),
+		role(c.Service, rightModerator, horde.Service, &out.Service),
+		role(c.Education, rightModerator, horde.Education, &out.Education),
+		role(c.Special, rightModerator, horde.Special, &out.Special),
+		field(is(c.ResetSuspicion), rightModerator, nil, func() {
+			u.Suspicions = nil
+			for _, w := range u.workers {
+				w.Suspicions = nil
+				e.open.worker(w)
+			}
+			none := 0
+			out.Suspicions = &none
+		}),
+		field(c.AdminComment != nil, rightModerator, refuseIf(e.Profane(comment), horde.ErrProfaneComment), func() {
+			u.AdminComment = comment
+			out.AdminComment = &comment
+		}),
+		field(c.PublicWorkers != nil, rightNamed, nil, func() {
+			u.PublicWorkers = *c.PublicWorkers
+			out.PublicWorkers = c.PublicWorkers
+		}),
+		field(c.Username != nil, rightNamed, cmp.Or(
+			refuseIf(e.Profane(name), horde.ErrProfaneUserName),
+			refuseIf(len([]rune(name)) > MaxUserName, horde.ErrTooLongUserName),
+			refuseIf(strings.Contains(str(c.Username), "\x00"), horde.ErrNulByte),
+		), func() {
+			u.Name = name
+			out.Username = &name
+		}),
+		field(c.Contact != nil, rightNamed, refuseIf(e.Profane(contact), horde.ErrProfaneContact), func() {
+			u.Contact = contact
+			out.Contact = &contact
+		}),
+		field(is(c.GenerateProxyPasskey), rightOwner, refuseIf(!u.Has(horde.Service), horde.ErrNonService), func() {
+			passkey := horde.NewKey()
+			delete(e.services, u.PasskeyHash)
+			u.PasskeyHash, u.PasskeyHint = horde.HashKey(e.settings.KeySalt, passkey), passkey[:4]
+			e.services[u.PasskeyHash] = u
+			out.ProxyPasskey = &passkey
+		}),
+		field(is(c.Undelete), rightOwner, refuseIf(!u.Has(horde.Deleted), horde.ErrUserNotDeleted), func() {
+			u.SetRole(horde.Deleted, false)
+			yes := true
+			out.Undeleted = &yes
+		}),
+	} {
+		if err != nil {
+			return UserChanged{}, nil, err
+		}
+	}
+	if len(set) == 0 {
+		return UserChanged{}, nil, horde.ErrNoUserModSelected
+	}
+	for _, do := range set {
+		do()
+	}
+	e.afterRoles(u, c, &out, now)
+	e.open.user(u)
+	e.open.balances[u.ID] = true
+	return out, e.open, nil
+}
+
+// afterRoles does what a new role brings with it.
+func (e *Engine) afterRoles(u *user, c *horde.UserChange, out *UserChanged, now time.Time) {
+	if c.Education != nil && c.Concurrency == nil && u.ID != horde.Anonymous {
+		before := u.Concurrency
+		switch {
+		case *c.Education && u.Concurrency < horde.EducationConcurrency:
+			u.Concurrency = horde.EducationConcurrency
+		case !*c.Education && u.Concurrency == horde.EducationConcurrency:
+			u.Concurrency = horde.DefaultConcurrency
+		}
+		if u.Concurrency != before {
+			out.Concurrency = &u.Concurrency
+		}
+	}
+	if u.Has(horde.Trusted) {
+		e.unpause(u)
+	}
+	e.promote(u, now)
+	for _, p := range e.pulse {
+		p.there = nil
+	}
+}
+
+func refuseIf(when bool, err *horde.Error) *horde.Error {
+	if when {
+		return err
+	}
+	return nil
+}
+
+// wipeAfter is how long an account must have been inactive to be erased.
+const wipeAfter = 30 * 24 * time.Hour
+
+// DeleteUser marks an account for deletion or, the second time and after a month without activity, wipes it.
+func (e *Engine) DeleteUser(ctx context.Context, by Authority, id horde.UserID) error {
+	if err := e.begin(); err != nil {
+		return err
+	}
+	wait, err := e.deleteUser(by, id)
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.durable(ctx, wait)
+}
+
+func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error) {
+	var caller *user
+	if !by.Operator {
+		var err *horde.Error
+		if caller, err = e.userOf(by.Key); err != nil {
+			return nil, err
+		}
+	}
+	u := e.alive(id)
+	switch {
+	case u == nil:
+		return nil, horde.ErrUserNotFound
+	case caller != nil && caller.ID == horde.Anonymous || u.ID == horde.Anonymous:
+		return nil, horde.ErrAnonForbiddenUser
+	case u.Has(horde.Moderator):
+		return nil, horde.ErrCannotDeleteMod
+	case caller != nil && !caller.Has(horde.Moderator) && caller != u:
+		return nil, horde.ErrNotUserOrMod
+	case !u.Has(horde.Deleted):
+		u.SetRole(horde.Deleted, true)
+	case time.Since(u.LastActive) < wipeAfter:
+		return nil, horde.ErrWipeActiveUser
+	default:
+		e.wipe(u, time.Now().UTC())
+	}
+	e.open.user(u)
+	return e.open, nil
+}
+
+// wipe erases an account for good. Its balance and its records stay, under no name.
+func (e *Engine) wipe(u *user, now time.Time) {
+	for _, r := range u.requests {
+		if !r.Cancelled {
+			e.cancel(r)
+		}
+	}
+	for _, w := range u.workers {
+		e.removeWorker(w, now)
+	}
+	delete(e.byKey, u.KeyHash)
+	delete(e.byOAuth, u.OAuthID)
+	delete(e.services, u.PasskeyHash)
+	u.Name, u.OAuthID = "<wiped>", "<wiped>:"+u.ID.String()
+	u.KeyHash, u.PasskeyHash, u.PasskeyHint, u.Contact, u.AdminComment, u.Suspicions = "", "", "", "", "", nil
+	u.WipedAt = now
+}
+
+// ShowUser shows an account to the operator.
+func (e *Engine) ShowUser(ctx context.Context, id horde.UserID) (UserView, error) {
+	if err := e.begin(); err != nil {
+		return UserView{}, err
+	}
+	u := e.alive(id)
+	if u == nil {
+		e.mu.Unlock()
+		return UserView{}, horde.ErrUserNotFound
+	}
+	v, wait := e.view(u, seesAll), u.pending()
+	e.mu.Unlock()
+	return v, e.durable(ctx, wait)
+}
+
+// AllUsers shows all accounts to the operator, by id.
+func (e *Engine) AllUsers(ctx context.Context) ([]UserView, error) {
+	if err := e.begin(); err != nil {
+		return nil, err
+	}
+	views, waits := []UserView{}, []*batch{}
+	for id, u := range e.users {
+		if e.alive(id) != nil {
+			views, waits = append(views, e.view(u, seesAll)), append(waits, u.pending())
+		}
+	}
+	e.mu.Unlock()
+	slices.SortFunc(views, func(a, b UserView) int { return cmp.Compare(a.User.ID, b.User.ID) })
+	return views, e.durable(ctx, waits...)
+}
