@@ -11,7 +11,8 @@
 //
 //	var loras = body.Compile[Lora]()
 //
-// The tags are those of danielgtaylor/huma, so that its registry makes the published schemas from the same types:
+// The tags are those of danielgtaylor/huma, so that its registry makes the published schemas from the same types, with
+// fields optional by default and T in place of each [Opt] of T:
 // json, required, minimum, maximum, multipleOf, minLength, maxLength, enum (all five of these are about the items when the
 // field is a slice), minItems, maxItems, uniqueItems. Tags that only document (doc, default, example) are left alone:
 // a published default is never injected. Two tags are ours:
