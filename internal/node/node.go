@@ -138,7 +138,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	blobs.Store = disk
-	n.runners = append(n.runners, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run, func(context.Context) { picture.Warm() })
+	n.runners = append(n.runners, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run)
 
 	var limiter *limit.Limiter
 	if !n.NoRateLimit {
@@ -218,6 +218,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 			run(background)
 		}()
 	}
+	go picture.Warm() // takes a second, ends by itself, and nobody waits for it
 	err := n.server.Serve(ctx, l, drainFor)
 	stop()
 	running.Wait()
