@@ -28,7 +28,7 @@ if [ ! -x sd-server ]; then
 	cmake --build build --target sd-server -j2
 	cp "$(find build -name sd-server -type f | head -n 1)" sd-server
 fi
-if [ ! -s tiny.safetensors ]; then
+if [ ! -s taesd.safetensors ]; then
 	[ -d venv ] || /usr/bin/python3 -m venv --system-site-packages venv
 	venv/bin/pip install -q safetensors 'numpy<2'
 	venv/bin/python "$here/sdserver_checkpoint.py" tiny.safetensors taesd.safetensors
