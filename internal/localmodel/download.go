@@ -149,7 +149,7 @@ func (s *setup) pip(ctx context.Context, program string, w wheel) error {
 }
 
 // networkTrouble is how pip and the libraries below it speak of a connection that cannot be made or kept.
-var networkTrouble = regexp.MustCompile(`(?i)failed to establish a new connection|name resolution|connection broken|` +
+var networkTrouble = regexp.MustCompile(`(?i)failed to establish a new connection|name resolution|failed to resolve|connection broken|` +
 	`max retries exceeded|connection (refused|reset|aborted)|network is unreachable|no route to host|timed? ?out|` +
 	`proxyerror|sslerror|certificate verify failed|temporary failure|50[234] server error`)
 
@@ -160,9 +160,14 @@ func pipError(w wheel, output string, err error) error {
 	if said == "" {
 		said = err.Error()
 	}
+	if at := networkTrouble.FindStringIndex(output); at != nil {
+		// The line may wrap the reason in the names of Python objects: "…('<… object at 0x7f>: REASON')…".
+		line, _, _ := strings.Cut(output[at[0]:], "\n")
+		line = line[strings.LastIndex(line, ">: ")+1:]
+		reason, _, _ := strings.Cut(strings.TrimPrefix(line, ": "), "')")
+		return fmt.Errorf("%w: %s", ErrNoNetwork, lastLine(reason))
+	}
 	switch {
-	case networkTrouble.MatchString(output):
-		return fmt.Errorf("%w: %s", ErrNoNetwork, said)
 	case strings.Contains(output, "No matching distribution"):
 		return fmt.Errorf("%w: the index offers no %s for it", ErrUnsupported, w.requirement)
 	}

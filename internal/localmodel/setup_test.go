@@ -97,9 +97,9 @@ func TestSetupSaysWhatIsMissing(t *testing.T) {
 		{"a Python that says nonsense", map[string]string{"answer": "hello"}, ErrNoPython, ""},
 		{"a musl system", map[string]string{"answer": answer("3, 12, 0", `"bits": 64, "musl": true`)}, ErrUnsupported, "musl"},
 		{"no pip and no venv", map[string]string{"nopip": "", "novenv": ""}, ErrNoPip, "ensurepip is not available"},
-		{"no network", map[string]string{"pipsays": "WARNING: Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'\n" +
-			"ERROR: Could not find a version that satisfies the requirement\nERROR: No matching distribution found for weights==1\n"}, ErrNoNetwork, "No matching distribution"},
-		{"a proxy that refuses", map[string]string{"pipsays": "ProxyError('Cannot connect to proxy.')\n"}, ErrNoNetwork, "proxy"},
+		{"no network", map[string]string{"pipsays": "WARNING: Retrying after connection broken by 'NewConnectionError('<pip.HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection refused')': /simple/weights/\n" +
+			"ERROR: Could not find a version that satisfies the requirement\nERROR: No matching distribution found for weights==1\n"}, ErrNoNetwork, "reached: Failed to establish a new connection: [Errno 111] Connection refused"},
+		{"a proxy that refuses", map[string]string{"pipsays": "ProxyError('Cannot connect to proxy.')\n"}, ErrNoNetwork, "Cannot connect to proxy"},
 		{"a wheel that the index lacks", map[string]string{"pipsays": "ERROR: No matching distribution found for weights==1\n"}, ErrUnsupported, "weights==1"},
 		{"a pip that breaks", map[string]string{"pipsays": "Traceback\nImportError: cannot import name 'x'\n"}, ErrDownload, "ImportError"},
 	} {
