@@ -205,6 +205,7 @@ func (e *Engine) commitLoop() {
 		case <-e.stop:
 			stopping = true
 		}
+		e.writing.Lock()
 		e.mu.Lock()
 		b, s := e.sealLocked()
 		e.mu.Unlock()
@@ -213,10 +214,18 @@ func (e *Engine) commitLoop() {
 		} else {
 			close(b.done)
 		}
+		e.writing.Unlock()
 		if stopping {
 			return
 		}
 	}
+}
+
+// Quiesce runs f while nothing is being written to the record. Callers that need something written wait as long.
+func (e *Engine) Quiesce(f func()) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	f()
 }
 
 // reloadEvery is how long the engine waits between two tries to read the record back.

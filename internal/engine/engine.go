@@ -100,9 +100,10 @@ type Engine struct {
 	// down is set while the memory is not the record's: every use case is refused.
 	down bool
 
-	wake chan struct{} // one token: the open batch has something that somebody waits for
-	stop chan struct{} // closed by Close
-	done sync.WaitGroup
+	writing sync.Mutex    // held while a batch is being written; taken before mu
+	wake    chan struct{} // one token: the open batch has something that somebody waits for
+	stop    chan struct{} // closed by Close
+	done    sync.WaitGroup
 }
 
 // Open loads the record and starts the committer and the clock. Close ends both.

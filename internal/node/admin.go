@@ -114,6 +114,13 @@ func command(ctx context.Context, e *engine.Engine, name string, body []byte) ([
 		}
 		return set(ctx, e, s)
 	}
+	if name == "audit" {
+		report, err := auditRunning(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(report)
+	}
 	return nil, fmt.Errorf("unknown command %q", name)
 }
 

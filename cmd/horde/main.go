@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Command horde runs a horde, works for one, and asks one for images and texts.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"horde/internal/horde"
+	"horde/internal/worker"
+)
+
+type cli struct {
+	Up       upCommand       `cmd:"" help:"Run a whole horde on this machine to try it: server, workers and pages."`
+	Serve    serveCommand    `cmd:"" help:"Run the server of a horde."`
+	Worker   worker.Command  `cmd:"" help:"Work for a horde with an inference server of yours."`
+	Generate generateCommand `cmd:"" help:"Ask a horde for an image or a text."`
+	User     userCommand     `cmd:"" help:"Create, list, show and change accounts."`
+	Audit    auditCommand    `cmd:"" help:"Recompute every balance from the ledger, and fail if one differs."`
+	Config   configCommand   `cmd:"" help:"Print a commented configuration file with every option of the server."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
+}
+
+const description = `A crowdsourced inference system: volunteers lend their GPUs, everybody else gets images and text from them.
+
+Every option can also be given by the environment variable that its help names and, for the server, in a configuration file
+(--config; "horde config" prints one).`
+
+func main() {
+	err := run(os.Args[1:])
+	var exit *worker.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &exit):
+		fmt.Fprintln(os.Stderr, "horde:", err)
+		os.Exit(worker.CodeOf(err))
+	default:
+		fmt.Fprintln(os.Stderr, "horde:", message(err))
+		os.Exit(1)
+	}
+}
+
+// message is what a person needs to know of an error.
+func message(err error) string {
+	var refusal *horde.Error
+	if errors.As(err, &refusal) {
+		return refusal.Message
+	}
+	return err.Error()
+}
+
+func run(args []string) error {
+	var c cli
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parser, err := kong.New(&c, options(ctx)...)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) {
+			_ = wrong.Context.PrintUsage(true)
+		}
+		return err
+	}
+	return parsed.Run()
+}
+
+func options(ctx context.Context) []kong.Option {
+	return []kong.Option{
+		kong.Name("horde"), kong.Description(description),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Configuration(loadYAML), kong.Vars{"data": dataDir(), "up_listen": defaultListen},
+	}
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run() error {
+	fmt.Println("horde", worker.Version())
+	return nil
+}

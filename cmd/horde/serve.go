@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"horde/internal/horde"
+	"horde/internal/node"
+	"horde/internal/worker"
+)
+
+// dataFlag is where a horde keeps everything.
+type dataFlag struct {
+	Data string `env:"HORDE_DATA" default:"${data}" type:"path" placeholder:"DIR" help:"Directory of everything that the horde keeps: the record (SQLite) and the images."`
+}
+
+// serverFlags are the options of the server.
+type serverFlags struct {
+	dataFlag `embed:""`
+	Config   kong.ConfigFlag `placeholder:"FILE" env:"HORDE_CONFIG" help:"Read options from this file; horde config prints one."`
+
+	PublicURL       string   `env:"HORDE_PUBLIC_URL,HORDE_URL" placeholder:"URL" help:"Where the world reaches this server, for links to images: https://horde.example. Without it links use the address by which each caller came."`
+	Title           string   `env:"HORDE_TITLE" default:"Horde" help:"What the horde is called on its pages."`
+	TrustedProxies  []string `env:"HORDE_TRUSTED_PROXIES" default:"127.0.0.0/8,::1/128" placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
+	RateLimitExempt []string `env:"HORDE_RATE_LIMIT_EXEMPT" placeholder:"CIDR" help:"Networks whose calls are not limited."`
+	RateLimit       bool     `env:"HORDE_RATELIMIT" default:"true" negatable:"" help:"Limit how often an address or a key may call."`
+	AllowPrivate    []string `env:"HORDE_ALLOW_PRIVATE" placeholder:"CIDR" help:"Private networks from which source images are fetched and to which webhooks are sent. None by default: who asks for images could look around in them."`
+
+	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start."`
+	Admins              []string `env:"HORDE_ADMINS,ADMINS" placeholder:"ID" help:"Accounts (ids or aliases) that may change kudos, moderators and maintenance mode."`
+	TrustThreshold      float64  `env:"HORDE_TRUST_THRESHOLD,KUDOS_TRUST_THRESHOLD" default:"0" placeholder:"KUDOS" help:"Kudos in escrow above which an account that is a week old becomes trusted; 0 for never."`
+	Anonymous           bool     `env:"HORDE_ANONYMOUS" default:"true" negatable:"" help:"Let everybody use the anonymous account."`
+	MatchedTargeting    bool     `env:"HORDE_REQUIRE_MATCHED_TARGETING" help:"Serve requests that name workers only by workers that know the requester, nearly for free."`
+	UpfrontOnWorkerlist bool     `env:"HORDE_UPFRONT_KUDOS_ON_WORKERLIST" help:"Demand kudos upfront for every request that names workers."`
+	ProfanityFile       string   `env:"HORDE_PROFANITY_FILE" type:"existingfile" placeholder:"FILE" help:"Words that public names may not hold, one a line, in place of the built-in list."`
+	ImageModels         []string `env:"HORDE_IMAGE_REFERENCE_URL,HORDE_IMAGE_COMPVIS_REFERENCE" placeholder:"URL" help:"Image model reference: files or addresses, later ones on top; \"builtin\" is the list inside the program."`
+	TextModels          []string `env:"HORDE_TEXT_REFERENCE_URL,HORDE_IMAGE_LLM_REFERENCE" placeholder:"URL" help:"Text model reference, likewise."`
+	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images through to the disk before they count as delivered, so that a power failure loses none."`
+
+	LogLevel slog.Level `env:"HORDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+}
+
+type serveCommand struct {
+	Listen      string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on."`
+	serverFlags `embed:""`
+}
+
+// Run serves until it is told to stop.
+func (c *serveCommand) Run(ctx context.Context) error {
+	cfg, err := c.node()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return listenError(c.Listen, err)
+	}
+	n, err := node.Open(ctx, cfg)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	cfg.Log.Info("serving", "address", l.Addr().String(), "data", cfg.Data, "version", cfg.Version)
+	err = n.Serve(ctx, l)
+	return errors.Join(err, n.Close())
+}
+
+// listenError says what to do about an address that is not to be had.
+func listenError(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use; choose another address with --listen", address)
+	}
+	return fmt.Errorf("listen on %s: %w", address, err)
+}
+
+// node turns the options into the configuration of a node.
+func (f *serverFlags) node() (node.Config, error) {
+	cfg := node.Config{
+		Data: f.Data, PublicURL: f.PublicURL, Version: worker.Version(), Title: f.Title, NoRateLimit: !f.RateLimit,
+		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
+		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
+		ImageModels: f.ImageModels, TextModels: f.TextModels, SyncImages: f.SyncImages,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
+	}
+	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
+		return cfg, errors.New("--trust-threshold must not be negative")
+	}
+	if u := f.PublicURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+		return cfg, errors.New("--public-url must begin with https:// or http://")
+	}
+	if truthy(os.Getenv("HORDE_TEST_RATELIMIT_DISABLED")) {
+		cfg.Log.Warn("HORDE_TEST_RATELIMIT_DISABLED is set: nobody's calls are limited")
+		cfg.NoRateLimit = true
+	}
+	var err error
+	for _, list := range []struct {
+		flag string
+		in   []string
+		out  *[]netip.Prefix
+	}{
+		{"trusted-proxies", f.TrustedProxies, &cfg.TrustedProxies},
+		{"rate-limit-exempt", f.RateLimitExempt, &cfg.RateLimitExempt},
+		{"allow-private", f.AllowPrivate, &cfg.AllowPrivate},
+	} {
+		if *list.out, err = prefixes(list.in); err != nil {
+			return cfg, fmt.Errorf("--%s: %w", list.flag, err)
+		}
+	}
+	for _, alias := range f.Admins {
+		id, ok := horde.ParseAlias(strings.Trim(alias, `[]" `))
+		if !ok {
+			return cfg, fmt.Errorf("--admins: %q is no id or alias", alias)
+		}
+		cfg.Admins = append(cfg.Admins, id)
+	}
+	return cfg, nil
+}
+
+func truthy(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "true", "yes", "on":
+		return true
+	}
+	return false
+}
+
+// prefixes reads networks; an address alone is a network of one.
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range list {
+		text = strings.TrimSpace(text)
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return nil, fmt.Errorf("%q is no network: write 192.0.2.0/24 or an address", text)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// dataDir is where a horde is kept when nobody says otherwise.
+func dataDir() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "horde")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "horde")
+	}
+	return "horde-data"
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"horde/internal/engine"
+	"horde/internal/horde"
+	"horde/internal/node"
+)
+
+// userCommand administers accounts, whether a server runs on the data directory or not.
+type userCommand struct {
+	Create userCreate `cmd:"" help:"Create an account and print its key."`
+	List   userList   `cmd:"" help:"List all accounts."`
+	Show   userShow   `cmd:"" help:"Show one account."`
+	Set    userSet    `cmd:"" help:"Change an account."`
+}
+
+type userFlags struct {
+	dataFlag `embed:""`
+	JSON     bool `name:"json" help:"Print everything as JSON."`
+}
+
+func (f *userFlags) do(ctx context.Context, command string, in, out any) error {
+	return node.Administer(ctx, node.Config{Data: f.Data}, command, in, out)
+}
+
+type userCreate struct {
+	userFlags   `embed:""`
+	Name        string   `required:"" help:"Name, 1 to 30 characters. It need not be unique: accounts are known as name#number."`
+	Kudos       float64  `help:"Kudos to start with."`
+	Concurrency int      `help:"Results that may wait at a time; 30 by default."`
+	Role        []string `help:"Roles: moderator, trusted, flagged, customizer, vpn, special, service, education."`
+}
+
+// Run creates the account. The key goes to standard output alone, so that a script can take it.
+func (c *userCreate) Run(ctx context.Context) error {
+	roles, err := parseRoles(c.Role)
+	if err != nil {
+		return err
+	}
+	if c.Concurrency < 0 {
+		return errors.New("--concurrency must not be negative")
+	}
+	var a node.Account
+	// An account that the operator makes counts as registered: it has no login, but somebody vouches for it.
+	if err := c.do(ctx, "create", engine.NewUser{
+		Name: c.Name, OAuthID: engine.OperatorLogin(), Kudos: horde.NewKudos(c.Kudos), Concurrency: c.Concurrency, Roles: roles,
+	}, &a); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(accountOf(a))
+	}
+	fmt.Fprintf(os.Stderr, "%s; the key is shown once:\n", a.User.Alias())
+	fmt.Println(a.Key)
+	return nil
+}
+
+func parseRoles(names []string) (roles horde.Roles, err error) {
+	for _, name := range names {
+		r, ok := horde.ParseRole(strings.TrimSpace(name))
+		if !ok {
+			return 0, fmt.Errorf("there is no role %q", name)
+		}
+		roles |= r
+	}
+	return roles, nil
+}
+
+type userList struct {
+	userFlags `embed:""`
+}
+
+// Run lists all accounts.
+func (c *userList) Run(ctx context.Context) error {
+	var views []engine.UserView
+	if err := c.do(ctx, "list", nil, &views); err != nil {
+		return err
+	}
+	accounts := make([]account, len(views))
+	for i, v := range views {
+		accounts[i] = accountOf(node.Account{UserView: v})
+	}
+	if c.JSON {
+		return printJSON(accounts)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tKUDOS\tWORKERS\tROLES")
+	for _, a := range accounts {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\n", a.ID, a.Name, horde.NewKudos(a.Kudos), a.Workers, strings.Join(a.Roles, ","))
+	}
+	return w.Flush()
+}
+
+type userShow struct {
+	userFlags `embed:""`
+	User      string `arg:"" help:"Id or alias of the account."`
+}
+
+// Run shows one account.
+func (c *userShow) Run(ctx context.Context) error {
+	id, ok := horde.ParseAlias(c.User)
+	if !ok {
+		return fmt.Errorf("%q is no id or alias", c.User)
+	}
+	var a node.Account
+	if err := c.do(ctx, "show", id, &a); err != nil {
+		return err
+	}
+	return c.print(a)
+}
+
+type userSet struct {
+	userFlags   `embed:""`
+	User        string   `arg:"" help:"Id or alias of the account."`
+	Name        *string  `help:"Another name."`
+	Kudos       *float64 `help:"Kudos to add; a negative number takes some away. Whole numbers."`
+	Concurrency *int     `help:"Results that may wait at a time."`
+	Role        []string `help:"Roles to give."`
+	NoRole      []string `help:"Roles to take away."`
+	NewKey      bool     `help:"Make another API key and print it; the old one is dead at once."`
+}
+
+// Run changes an account.
+func (c *userSet) Run(ctx context.Context) error {
+	id, ok := horde.ParseAlias(c.User)
+	if !ok {
+		return fmt.Errorf("%q is no id or alias", c.User)
+	}
+	change := horde.UserChange{Username: c.Name, Kudos: c.Kudos, Concurrency: c.Concurrency}
+	for on, names := range map[bool][]string{true: c.Role, false: c.NoRole} {
+		roles, err := parseRoles(names)
+		if err != nil {
+			return err
+		}
+		for role, field := range map[horde.Roles]**bool{
+			horde.Moderator: &change.Moderator, horde.Trusted: &change.Trusted, horde.Flagged: &change.Flagged,
+			horde.Customizer: &change.Customizer, horde.VPN: &change.VPN, horde.Special: &change.Special,
+			horde.Service: &change.Service, horde.Education: &change.Education,
+		} {
+			if roles&role != 0 {
+				value := on
+				*field = &value
+			}
+		}
+	}
+	if change == (horde.UserChange{}) && !c.NewKey {
+		return errors.New("nothing to change was given")
+	}
+	var a node.Account
+	if err := c.do(ctx, "set", node.Setting{User: id, Change: change, NewKey: c.NewKey}, &a); err != nil {
+		return err
+	}
+	if c.NewKey && !c.JSON {
+		fmt.Println(a.Key)
+		return nil
+	}
+	return c.print(a)
+}
+
+// account is a user as it is printed.
+type account struct {
+	ID          horde.UserID `json:"id"`
+	Alias       string       `json:"alias"`
+	Name        string       `json:"name"`
+	Key         string       `json:"key,omitempty"`
+	Kudos       float64      `json:"kudos"`
+	Escrow      float64      `json:"escrow"`
+	Concurrency int          `json:"concurrency"`
+	Roles       []string     `json:"roles"`
+	Workers     int          `json:"workers"`
+	Created     string       `json:"created"`
+	LastActive  string       `json:"last_active"`
+}
+
+func accountOf(a node.Account) account {
+	const layout = "2006-01-02T15:04:05Z"
+	return account{
+		ID: a.User.ID, Alias: a.User.Alias(), Name: a.User.Name, Key: a.Key, Kudos: a.Balance.Spendable.Float(),
+		Escrow: a.Balance.Escrow.Float(), Concurrency: a.User.Concurrency, Roles: a.User.Roles.Names(), Workers: a.WorkerCount,
+		Created: a.User.Created.UTC().Format(layout), LastActive: a.User.LastActive.UTC().Format(layout),
+	}
+}
+
+func (f *userFlags) print(full node.Account) error {
+	a := accountOf(full)
+	if f.JSON {
+		return printJSON(a)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"alias", a.Alias}, {"kudos", horde.NewKudos(a.Kudos).String()}, {"escrow", horde.NewKudos(a.Escrow).String()},
+		{"concurrency", fmt.Sprint(a.Concurrency)}, {"roles", strings.Join(a.Roles, ", ")}, {"workers", fmt.Sprint(a.Workers)},
+		{"created", a.Created}, {"last active", a.LastActive},
+	} {
+		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+	}
+	return w.Flush()
+}
+
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
