@@ -235,7 +235,7 @@ func (b *brief) complete(times map[string]bool, r *random) {
 	seed := r.next()
 	chance := func(of string, p float64) bool { return newRandom(seed, of).chance(p) }
 	draw := func(of string, list ...string) string {
-		list = slices.DeleteFunc(list, func(m string) bool { return b.has["no "+m] || times["no "+m] })
+		list = slices.DeleteFunc(slices.Clone(list), func(m string) bool { return b.has["no "+m] || times["no "+m] })
 		if len(list) == 0 {
 			return ""
 		}
