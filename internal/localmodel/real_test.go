@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"horde/internal/probe"
 )
 
 // partsDir is where tests keep real parts between runs: HORDE_TEST_PARTS, or .parts in the root of the repository.
@@ -72,6 +74,11 @@ func TestTheRealModelAnswers(t *testing.T) {
 	get(t, s.URL()+"/props", &props)
 	if props.Settings.Context != 2048 || props.Slots != 2 || props.Alias != ModelName {
 		t.Errorf("the server's own account of its options: %+v", props)
+	}
+
+	found := probe.Look(t.Context(), []probe.Place{{Kind: probe.LlamaCpp, URL: s.URL()}})
+	if len(found) != 1 || found[0].Context != 2048 || len(found[0].Models) != 1 || found[0].Models[0] != ModelName {
+		t.Errorf("package probe says of it: %+v", found)
 	}
 
 	pid := s.PID()

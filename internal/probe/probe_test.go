@@ -53,6 +53,8 @@ func TestServersAreRecognised(t *testing.T) {
 			"/sdapi/v1/sd-models": `[{"title":"a.ckpt [1]","model_name":"a"},{"title":"b","model_name":"b"},{"title":"c","model_name":"c"}]`,
 		}, &Found{Models: []string{"a", "b", "c"}}, "AUTOMATIC1111 at URL (a and 2 more models)"},
 		{"A1111 without the API", A1111, pages{"/": `<html>`}, nil, ""},
+		{"A1111 without a model", A1111, pages{"/sdapi/v1/sd-models": `[]`}, &Found{}, "AUTOMATIC1111 at URL (no model)"},
+		{"no list at all", A1111, pages{"/sdapi/v1/sd-models": `null`}, nil, ""},
 		{"a list of other things", A1111, pages{"/sdapi/v1/sd-models": `[{"id":1}]`}, nil, ""},
 		{"KoboldCpp", KoboldCpp, pages{
 			"/api/extra/version":                 `{"result":"KoboldCpp","version":"1.79","protected":false}`,

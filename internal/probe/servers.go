@@ -59,6 +59,9 @@ func (l *looker) a1111(ctx context.Context, f *Found) error {
 	if err := l.get(ctx, f.URL+"/sdapi/v1/sd-models", nil, &models); err != nil {
 		return err
 	}
+	if models == nil { // "null"
+		return errOther
+	}
 	for _, m := range models {
 		if m.Title == nil {
 			return errOther
