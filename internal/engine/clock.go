@@ -23,31 +23,26 @@ func (e *Engine) clockLoop() {
 		select {
 		case <-tick.C:
 		case <-e.stop:
-			if e.begin() == nil {
-				e.flush()
-				e.mu.Unlock()
-			}
+			_ = e.do(e.flush)
 			return
 		}
-		if e.begin() != nil {
-			continue
-		}
-		now := time.Now().UTC()
-		e.sweep(now)
-		if now.Sub(flushed) >= flushEvery {
-			e.flush()
-			flushed = now
-		}
-		if now.Sub(trusted) >= trustEvery {
-			for _, u := range e.users {
-				e.promote(u, now)
+		_ = e.do(func() {
+			now := time.Now().UTC()
+			e.sweep(now)
+			if now.Sub(flushed) >= flushEvery {
+				e.flush()
+				flushed = now
 			}
-			trusted = now
-		}
-		if !e.open.idle() {
-			e.nudge()
-		}
-		e.mu.Unlock()
+			if now.Sub(trusted) >= trustEvery {
+				for _, u := range e.users {
+					e.promote(u, now)
+				}
+				trusted = now
+			}
+			if !e.open.idle() {
+				e.nudge()
+			}
+		})
 	}
 }
 

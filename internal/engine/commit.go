@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"horde/internal/horde"
@@ -206,19 +207,34 @@ func (e *Engine) commitLoop() {
 			stopping = true
 		}
 		e.writing.Lock()
-		e.mu.Lock()
-		b, s := e.sealLocked()
-		e.mu.Unlock()
-		if err := e.Store.Commit(context.Background(), s); err != nil {
+		if b, err := e.write(); err != nil {
 			e.reload(b, err)
-		} else {
-			close(b.done)
 		}
 		e.writing.Unlock()
 		if stopping {
 			return
 		}
 	}
+}
+
+// errDoubt is why a batch is not written whose changes a panic has broken off.
+var errDoubt = errors.New("the memory is in doubt")
+
+// write commits the open batch and tells those who wait for it. After an error the memory is not the record's any more.
+func (e *Engine) write() (*batch, error) {
+	e.mu.Lock()
+	doubt := e.doubt
+	e.doubt = false
+	b, s := e.sealLocked()
+	e.mu.Unlock()
+	if doubt {
+		return b, errDoubt
+	}
+	if err := e.Store.Commit(context.Background(), s); err != nil {
+		return b, err
+	}
+	close(b.done)
+	return b, nil
 }
 
 // Quiesce runs f while nothing is being written to the record. Callers that need something written wait as long.
@@ -275,12 +291,22 @@ func (e *Engine) currentSettings() *store.Settings {
 	return &settings
 }
 
-// begin takes the lock for a use case, or refuses while the engine is down.
-func (e *Engine) begin() error {
+// do runs the part of a use case that reads or changes the memory, with the lock. It refuses while the engine is down. A
+// panic in f leaves the memory in doubt, so it is dropped like after a failed commit: what the record has is sound.
+func (e *Engine) do(f func()) (err error) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.down {
-		e.mu.Unlock()
 		return horde.ErrUnavailable
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.Error("a use case panicked; dropping the memory and loading it again", "panic", p, "stack", string(debug.Stack()))
+			e.down, e.doubt = true, true
+			e.nudge()
+			err = horde.ErrUnavailable
+		}
+	}()
+	f()
 	return nil
 }

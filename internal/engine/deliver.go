@@ -78,12 +78,11 @@ func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDeliv
 
 // owns makes the checks of a submit before anything is looked at: the job exists, and it is the caller's to end.
 func (e *Engine) owns(key string, d *delivery) error {
-	if err := e.begin(); err != nil {
+	var refusal *horde.Error
+	if err := e.do(func() { _, refusal = e.jobFor(key, d) }); err != nil {
 		return err
 	}
-	defer e.mu.Unlock()
-	_, err := e.jobFor(key, d)
-	return asError(err)
+	return asError(refusal)
 }
 
 func (e *Engine) jobFor(key string, d *delivery) (*job, *horde.Error) {
@@ -148,41 +147,53 @@ func (e *Engine) spoiled(ctx context.Context, key string, d *delivery, cause err
 
 // deliver is the state machine of a submit. Exactly one submit of a job is accepted.
 func (e *Engine) deliver(ctx context.Context, key string, d *delivery) (float64, error) {
-	if err := e.begin(); err != nil {
+	var o outcome
+	if err := e.do(func() { o = e.end(key, d, time.Now().UTC()) }); err != nil {
 		return 0, err
 	}
-	j, err := e.jobFor(key, d)
-	if err != nil {
-		e.mu.Unlock()
-		return 0, err
-	}
-	now := time.Now().UTC()
-	reward, delivered, wait := 0.0, false, e.open
-	switch {
-	case j.State == horde.JobDelivered:
-		wait = j.pending()
-		err = horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)
-	case d.faulted() && j.State == horde.JobRunning:
-		e.fault(j, now)
-	case d.faulted():
-		wait = j.pending()
-	case j.State == horde.JobFaulted:
-		wait = j.pending()
-		err = horde.ErrAbortedGen.Withf("Processing Job with ID %s was aborted: it was not done within %d seconds. "+
-			"Please check your worker speed", j.ID, int(j.Lease.Seconds()))
-	default:
-		reward = e.accept(j, d, now)
-		delivered = !j.Decoy
-	}
-	finished, order := j.Job, j.request.Order
-	e.mu.Unlock()
-	if err := e.durable(ctx, wait); err != nil {
+	if err := e.durable(ctx, o.wait); err != nil {
 		return 0, unavailable(err)
 	}
-	if delivered && order.Webhook != "" {
-		e.notify(context.WithoutCancel(ctx), finished, order)
+	if o.delivered != nil && o.order.Webhook != "" {
+		e.notify(context.WithoutCancel(ctx), *o.delivered, o.order)
 	}
-	return reward, asError(err)
+	return o.reward, asError(o.refusal)
+}
+
+// outcome is what a submit led to.
+type outcome struct {
+	reward  float64
+	refusal *horde.Error
+	wait    *batch
+	// delivered is a copy of the job if its result was accepted, and order what it was made for.
+	delivered *horde.Job
+	order     *horde.Order
+}
+
+// end moves a job to its last state, if it is not there already.
+func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
+	j, err := e.jobFor(key, d)
+	if err != nil {
+		return outcome{refusal: err}
+	}
+	switch {
+	case j.State == horde.JobDelivered:
+		return outcome{wait: j.pending(), refusal: horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)}
+	case d.faulted() && j.State == horde.JobFaulted:
+		return outcome{wait: j.pending()}
+	case d.faulted():
+		e.fault(j, now)
+		return outcome{wait: e.open}
+	case j.State == horde.JobFaulted:
+		return outcome{wait: j.pending(), refusal: horde.ErrAbortedGen.Withf("Processing Job with ID %s was aborted: it was not done "+
+			"within %d seconds. Please check your worker speed", j.ID, int(j.Lease.Seconds()))}
+	}
+	o := outcome{reward: e.accept(j, d, now), wait: e.open, order: j.request.Order}
+	if !j.Decoy {
+		delivered := j.Job
+		o.delivered = &delivered
+	}
+	return o
 }
 
 // notify tells the client's webhook of a result that is in the record.
@@ -274,7 +285,7 @@ func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) {
 	}
 	kind := j.request.Order.Kind
 	w.AddSample(speed)
-	w.lazy, w.online, w.popped = true, nil, nil
+	w.lazy = true
 	e.pulse[kind].add(now, j.Model, things, speed)
 	switch {
 	case kind == horde.Image && speed/kind.ThingsDivisor() > fastImage, kind == horde.Text && speed > fastText:

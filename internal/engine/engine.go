@@ -97,8 +97,8 @@ type Engine struct {
 	mu sync.Mutex // guards everything below
 	*state
 	open *batch
-	// down is set while the memory is not the record's: every use case is refused.
-	down bool
+	// down is set while the memory is not the record's: every use case is refused. doubt says that a panic is the reason.
+	down, doubt bool
 
 	writing sync.Mutex    // held while a batch is being written; taken before mu
 	wake    chan struct{} // one token: the open batch has something that somebody waits for

@@ -20,38 +20,28 @@ type Modes struct {
 
 // Modes tells how the switches stand. An empty key sees what everybody does; any other must be a moderator's.
 func (e *Engine) Modes(ctx context.Context, key string) (Modes, error) {
-	if err := e.begin(); err != nil {
-		return Modes{}, err
-	}
-	defer e.mu.Unlock()
-	m := Modes{Maintenance: e.settings.MaintenanceMode, InviteOnly: e.settings.InviteOnlyMode}
-	if key == "" {
-		return m, nil
-	}
-	caller, err := e.userOf(key)
-	switch {
-	case err != nil:
-		return Modes{}, err
-	case !caller.Has(horde.Moderator):
-		return Modes{}, horde.ErrNotModerator
-	}
-	raid := e.settings.RaidMode
-	m.Raid = &raid
-	return m, nil
+	return change(ctx, e, func() (Modes, *batch, *horde.Error) {
+		m := Modes{Maintenance: e.settings.MaintenanceMode, InviteOnly: e.settings.InviteOnlyMode}
+		if key == "" {
+			return m, nil, nil
+		}
+		caller, err := e.userOf(key)
+		switch {
+		case err != nil:
+			return Modes{}, nil, err
+		case !caller.Has(horde.Moderator):
+			return Modes{}, nil, horde.ErrNotModerator
+		}
+		raid := e.settings.RaidMode
+		m.Raid = &raid
+		return m, nil, nil
+	})
 }
 
 // SetModes changes switches. Maintenance mode, which only admins may change, also cancels what waits.
 func (e *Engine) SetModes(ctx context.Context, by Authority, c *horde.ModesChange) error {
-	if err := e.begin(); err != nil {
-		return err
-	}
-	err := e.setModes(by, c)
-	wait := e.open
-	e.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return e.durable(ctx, wait)
+	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) { return struct{}{}, e.open, e.setModes(by, c) })
+	return err
 }
 
 func (e *Engine) setModes(by Authority, c *horde.ModesChange) *horde.Error {
@@ -100,22 +90,21 @@ type Performance struct {
 
 // Performance tells how busy one kind of work is now.
 func (e *Engine) Performance(ctx context.Context, k horde.Kind) (Performance, error) {
-	if err := e.begin(); err != nil {
-		return Performance{}, err
-	}
-	defer e.mu.Unlock()
-	now := time.Now()
-	_, results, things := e.queues[k].Waiting()
-	for _, j := range e.running {
-		if j.request.Order.Kind == k && !j.Decoy && !j.request.Cancelled {
-			results++
-			things += j.request.Order.Things()
+	var p Performance
+	err := e.do(func() {
+		now := time.Now()
+		_, results, things := e.queues[k].Waiting()
+		for _, j := range e.running {
+			if j.request.Order.Kind == k && !j.Decoy && !j.request.Cancelled {
+				results++
+				things += j.request.Order.Things()
+			}
 		}
-	}
-	p := Performance{Queued: results, QueuedThings: round2(things / k.ThingsDivisor())}
-	p.Workers, p.Threads = e.online(k, now).totals()
-	p.PastMinute = round2(e.pulse[k].pastMinute(now) / k.ThingsDivisor())
-	return p, nil
+		p = Performance{Queued: results, QueuedThings: round2(things / k.ThingsDivisor())}
+		p.Workers, p.Threads = e.online(k, now).totals()
+		p.PastMinute = round2(e.pulse[k].pastMinute(now) / k.ThingsDivisor())
+	})
+	return p, err
 }
 
 func round2(x float64) float64 { return math.Round(x*100) / 100 }
@@ -140,32 +129,31 @@ const farAway = 10_000
 // Models lists the models of a kind that workers offer or, if the reference knows them, that requests wait for. Private
 // models are left out.
 func (e *Engine) Models(ctx context.Context, k horde.Kind) ([]ActiveModel, error) {
-	if err := e.begin(); err != nil {
-		return nil, err
-	}
-	defer e.mu.Unlock()
-	now, ref := time.Now(), e.Reference()
-	threads := e.modelThreads(k, now)
-	running := e.modelRunning(k)
-	names := make(map[string]bool, len(threads))
-	for m := range threads {
-		names[m] = true
-	}
-	e.queues[k].Models(func(m string, _ int64, _ float64) {
-		if ref.Known(k, m) {
+	models := []ActiveModel{}
+	if err := e.do(func() {
+		now, ref := time.Now(), e.Reference()
+		threads, running := e.modelThreads(k, now), e.modelRunning(k)
+		names := make(map[string]bool, len(threads))
+		for m := range threads {
 			names[m] = true
 		}
-	})
-	models := make([]ActiveModel, 0, len(names))
-	for m := range names {
-		if strings.Contains(m, horde.SpecialModel) {
-			continue
+		e.queues[k].Models(func(m string, _ int64, _ float64) {
+			if ref.Known(k, m) {
+				names[m] = true
+			}
+		})
+		for m := range names {
+			if strings.Contains(m, horde.SpecialModel) {
+				continue
+			}
+			a := e.activeModel(k, m, threads[m], running[m], now)
+			if a.Queued == 0 {
+				a.ETA = 0
+			}
+			models = append(models, a)
 		}
-		a := e.activeModel(k, m, threads[m], running[m], now)
-		if a.Queued == 0 {
-			a.ETA = 0
-		}
-		models = append(models, a)
+	}); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(models, func(a, b ActiveModel) int { return strings.Compare(a.Name, b.Name) })
 	return models, nil
@@ -173,27 +161,24 @@ func (e *Engine) Models(ctx context.Context, k horde.Kind) ([]ActiveModel, error
 
 // Model looks one model up, among images first; nil if no worker offers it and the reference does not know it.
 func (e *Engine) Model(ctx context.Context, name string) (*ActiveModel, error) {
-	if err := e.begin(); err != nil {
-		return nil, err
-	}
-	defer e.mu.Unlock()
-	now, ref := time.Now(), e.Reference()
-	if !ref.Served(name) && !strings.Contains(name, horde.SpecialModel) {
-		if _, ok := ref.Text[name]; !ok {
-			return nil, nil
-		}
-	}
 	var found *ActiveModel
-	for _, k := range horde.Kinds {
-		a := e.activeModel(k, name, e.modelThreads(k, now)[name], e.modelRunning(k)[name], now)
-		if a.Threads > 0 || a.Jobs > 0 {
-			return &a, nil
+	err := e.do(func() {
+		now, ref := time.Now(), e.Reference()
+		if _, text := ref.Text[name]; !text && !ref.Served(name) && !strings.Contains(name, horde.SpecialModel) {
+			return
 		}
-		if found == nil && ref.Known(k, name) {
-			found = &a
+		for _, k := range horde.Kinds {
+			a := e.activeModel(k, name, e.modelThreads(k, now)[name], e.modelRunning(k)[name], now)
+			if a.Threads > 0 || a.Jobs > 0 {
+				found = &a
+				return
+			}
+			if found == nil && ref.Known(k, name) {
+				found = &a
+			}
 		}
-	}
-	return found, nil
+	})
+	return found, err
 }
 
 func (e *Engine) activeModel(k horde.Kind, name string, threads int, running work, now time.Time) ActiveModel {

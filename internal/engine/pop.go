@@ -81,21 +81,25 @@ func (e *Engine) PopText(ctx context.Context, key string, addr netip.Addr, p *ho
 }
 
 func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*Popped, error) {
-	if err := e.begin(); err != nil {
+	var (
+		popped   *Popped
+		features horde.Features
+		refusal  *horde.Error
+		wait     *batch
+	)
+	if err := e.do(func() {
+		var w *polled
+		if w, refusal = e.poll(key, addr, kind, p, set); refusal != nil {
+			return
+		}
+		features = w.offer.Features
+		popped, refusal = e.take(w, p, time.Now().UTC())
+		if w.isNew || popped != nil && len(popped.IDs) > 0 {
+			wait = e.open
+		}
+	}); err != nil {
 		return nil, err
 	}
-	w, refusal := e.poll(key, addr, kind, p, set)
-	if refusal != nil {
-		e.mu.Unlock()
-		return nil, refusal
-	}
-	now := time.Now().UTC()
-	popped, refusal := e.take(w, p, now)
-	var wait *batch
-	if w.isNew || popped != nil && len(popped.IDs) > 0 {
-		wait = e.open
-	}
-	e.mu.Unlock()
 	if err := e.durable(ctx, wait); err != nil {
 		return nil, unavailable(err)
 	}
@@ -103,7 +107,7 @@ func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind hord
 		return nil, refusal
 	}
 	if len(popped.IDs) > 0 && kind == horde.Image {
-		if err := e.link(ctx, popped, w.offer.Features); err != nil {
+		if err := e.link(ctx, popped, features); err != nil {
 			return nil, err
 		}
 	}

@@ -103,15 +103,36 @@ func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, chang
 	if !ok {
 		return Status{}, nil, nil, horde.ErrRequestNotFound
 	}
-	if err := e.begin(); err != nil {
+	var (
+		s     Status
+		jobs  []horde.Job
+		order *horde.Order
+		wait  *batch
+	)
+	if err := e.do(func() {
+		r := e.requests[id]
+		if r == nil || r.Order.Kind != kind {
+			return
+		}
+		s, jobs, order = e.stand(r, time.Now().UTC())
+		if change != nil {
+			change(r)
+		}
+		wait = r.pending()
+	}); err != nil {
 		return Status{}, nil, nil, err
 	}
-	r := e.requests[id]
-	if r == nil || r.Order.Kind != kind {
-		e.mu.Unlock()
+	if order == nil {
 		return Status{}, nil, nil, horde.ErrRequestNotFound
 	}
-	now := time.Now().UTC()
+	if err := e.durable(ctx, wait); err != nil {
+		return Status{}, nil, nil, unavailable(err)
+	}
+	return s, jobs, order, nil
+}
+
+// stand tells how a request stands, and copies its finished jobs.
+func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, *horde.Order) {
 	s := Status{
 		Finished: r.Finished, Processing: r.Running, Restarted: r.Faults,
 		Waiting: min(max(r.Left, 0), max(r.Wanted-r.Running-r.Finished, 0)),
@@ -124,15 +145,7 @@ func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, chang
 			jobs = append(jobs, j.Job)
 		}
 	}
-	if change != nil {
-		change(r)
-	}
-	wait := r.pending()
-	e.mu.Unlock()
-	if err := e.durable(ctx, wait); err != nil {
-		return Status{}, nil, nil, unavailable(err)
-	}
-	return s, jobs, r.Order, nil
+	return s, jobs, r.Order
 }
 
 func (e *Engine) withResults(ctx context.Context, s Status, jobs []horde.Job, o *horde.Order) (Status, error) {
@@ -202,7 +215,7 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 		if (w.Maintenance || w.Paused) && w.owner != r.user {
 			continue
 		}
-		if w.online.CouldTake(r.Order, &needs, wanted) {
+		if w.offer.CouldTake(r.Order, &needs, wanted) {
 			r.possible, r.possibleUntil = true, now.Add(possibleFor)
 			break
 		}

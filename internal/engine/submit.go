@@ -41,65 +41,109 @@ type submission struct {
 	noBatching bool
 	dryRun     bool
 	downgrade  bool
+	sources    sources
 }
 
 // SubmitImage takes an image request: it is checked, paid for where it must be, its source images are stored, and it waits
 // for a worker. Refusals are *horde.Error values, in the order of the requests chapter, 8.
 func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmission) (Accepted, error) {
-	if err := e.begin(); err != nil {
-		return Accepted{}, err
-	}
 	ref := e.Reference()
 	sub := submission{
 		kind: horde.Image, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
+		sources: sources{image: str(s.SourceImage), mask: str(s.SourceMask), extras: s.ExtraSourceImages},
 	}
-	u, targets, err := e.admit(c, &sub)
-	if err == nil {
-		err = e.withinConcurrency(u, horde.Image, s.ModelNames(), sub.results)
-	}
-	if err == nil {
-		err = s.Check(&u.User, ref, c.Agent)
-	}
-	if err != nil {
-		e.mu.Unlock()
-		return Accepted{}, err
-	}
-	order := s.Order(&u.User, targets, rand.Uint32())
-	// What is to be stored counts for prices as if it were there already.
-	order.SourceImage, order.SourceMask = str(s.SourceImage), str(s.SourceMask)
-	accepted, err := e.enter(ctx, c, u, order, &sub, &sources{image: s.SourceImage, mask: s.SourceMask, extras: s.ExtraSourceImages})
+	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+		if err := s.Check(u, ref, c.Agent); err != nil {
+			return nil, err
+		}
+		order := s.Order(u, targets, rand.Uint32())
+		// What is to be stored counts for prices as if it were there already.
+		order.SourceImage, order.SourceMask = sub.sources.image, sub.sources.mask
+		return order, nil
+	})
 	if err == nil && !accepted.DryRun {
 		accepted.Warnings = append(s.Warnings(ref), accepted.Warnings...)
 	}
-	return accepted, asError(err)
+	return accepted, err
 }
 
 // SubmitText takes a text request. See SubmitImage.
 func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmission) (Accepted, error) {
-	if err := e.begin(); err != nil {
-		return Accepted{}, err
-	}
 	sub := submission{
 		kind: horde.Text, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 	}
-	u, targets, err := e.admit(c, &sub)
-	if err == nil {
-		err = e.withinConcurrency(u, horde.Text, s.Models, sub.results)
-	}
-	if err == nil {
-		err = s.Check()
-	}
-	if err != nil {
-		e.mu.Unlock()
+	accepted, err := e.submit(ctx, c, &sub, s.Models, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+		if err := s.Check(); err != nil {
+			return nil, err
+		}
+		return s.Order(u, targets), nil
+	})
+	accepted.Warnings = nil // texts never carry any
+	return accepted, err
+}
+
+// submit admits a submission, stores its source images without the lock, and queues it.
+func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []string,
+	order func(*horde.User, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
+	var (
+		r        *request
+		accepted Accepted
+		refusal  *horde.Error
+		wait     *batch
+	)
+	if err := e.do(func() {
+		var u *user
+		var o *horde.Order
+		var targets []horde.WorkerID
+		u, targets, refusal = e.admit(c, s)
+		if refusal == nil {
+			refusal = e.withinConcurrency(u, s.kind, models, s.results)
+		}
+		if refusal == nil {
+			o, refusal = order(&u.User, targets)
+		}
+		if refusal == nil {
+			r, accepted, refusal = e.enter(c, u, o, s)
+		}
+		if refusal == nil && !accepted.DryRun && !s.sources.any() {
+			accepted, wait = e.activate(r, time.Now().UTC()), e.open
+		}
+	}); err != nil {
 		return Accepted{}, err
 	}
-	accepted, err := e.enter(ctx, c, u, s.Order(&u.User, targets), &sub, nil)
-	accepted.Warnings = nil
-	return accepted, asError(err)
+	if refusal != nil || accepted.DryRun {
+		return accepted, asError(refusal)
+	}
+	if s.sources.any() {
+		stored, err := e.storeSources(ctx, r.ID, r.Order, &s.sources)
+		refusal = err
+		if err := e.do(func() {
+			if e.users[r.user.ID] != r.user {
+				refusal = horde.ErrUnavailable // the memory was dropped meanwhile, and the hold with it
+				return
+			}
+			r.user.arriving[s.kind] -= s.results
+			if refusal != nil {
+				e.book.ReleaseHold(&r.Request)
+				return
+			}
+			r.Order = stored
+			accepted, wait = e.activate(r, time.Now().UTC()), e.open
+		}); err != nil {
+			return Accepted{}, err
+		}
+		if refusal != nil {
+			return Accepted{}, refusal
+		}
+	}
+	if err := e.durable(ctx, wait); err != nil {
+		return Accepted{}, unavailable(err)
+	}
+	return accepted, nil
 }
 
 // asError keeps a nil *horde.Error from becoming a non-nil error.
@@ -184,17 +228,15 @@ func (e *Engine) busy(k horde.Kind, now time.Time) kudos.Load {
 
 // sources are the source images of a submission as they were sent.
 type sources struct {
-	image, mask *string
+	image, mask string
 	extras      []horde.ExtraSourceImage
 }
 
-func (s *sources) any() bool {
-	return s != nil && (str(s.image) != "" || len(s.extras) > 0)
-}
+func (s *sources) any() bool { return s.image != "" || len(s.extras) > 0 }
 
-// enter makes the request of an order: it passes the gate of upfront kudos, its source images are stored, and it is queued.
-// It is called with the lock and returns without.
-func (e *Engine) enter(ctx context.Context, c Caller, u *user, o *horde.Order, s *submission, src *sources) (Accepted, *horde.Error) {
+// enter makes the request of an order and passes it through the gate of upfront kudos. A dry run ends here. A request whose
+// source images are still to be stored counts as arriving until they are.
+func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*request, Accepted, *horde.Error) {
 	now, ref := time.Now().UTC(), e.Reference()
 	o.Agent, o.IP = c.Agent, c.Addr.String()
 	r := &request{Request: horde.Request{ID: horde.NewRequestID(), User: u.ID, Wanted: s.results, Left: s.results}, user: u}
@@ -202,48 +244,23 @@ func (e *Engine) enter(ctx context.Context, c Caller, u *user, o *horde.Order, s
 	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
 	if gate.Needed && gate.Required > 0 && !e.book.PlaceHold(&r.Request, horde.NewKudos(gate.Required)) {
 		if !s.downgrade || gate.NoDowngrade {
-			e.mu.Unlock()
-			return Accepted{}, horde.ErrKudosUpfront.Withf(
-				"This request needs %s kudos upfront. The account has %s available.",
+			return nil, Accepted{}, horde.ErrKudosUpfront.Withf("This request needs %s kudos upfront. The account has %s available.",
 				horde.NewKudos(gate.Required), max(0, e.available(u)))
 		}
 		o = gate.Downgrade(o, ref)
 	}
 	if s.dryRun {
-		price := e.Rules.Estimate(o, s.results, ref)
 		e.book.ReleaseHold(&r.Request)
-		e.mu.Unlock()
-		return Accepted{DryRun: true, Kudos: math.RoundToEven(price)}, nil
+		return nil, Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref))}, nil
 	}
-	r.Order = o
-	r.Price = horde.NewKudos(e.Rules.Price(o))
-	if src.any() {
+	r.Order, r.Price = o, horde.NewKudos(e.Rules.Price(o))
+	if s.sources.any() {
 		if u.arriving == nil {
 			u.arriving = map[horde.Kind]int{}
 		}
 		u.arriving[s.kind] += s.results
-		e.mu.Unlock()
-		stored, err := e.storeSources(ctx, r.ID, o, src)
-		e.mu.Lock()
-		if e.down || e.users[u.ID] != u { // the memory was dropped meanwhile, and the hold with it
-			e.mu.Unlock()
-			return Accepted{}, horde.ErrUnavailable
-		}
-		u.arriving[s.kind] -= s.results
-		if err != nil {
-			e.book.ReleaseHold(&r.Request)
-			e.mu.Unlock()
-			return Accepted{}, err
-		}
-		r.Order = stored
 	}
-	accepted := e.activate(r, time.Now().UTC())
-	wait := e.open
-	e.mu.Unlock()
-	if err := e.durable(ctx, wait); err != nil {
-		return Accepted{}, unavailable(err)
-	}
-	return accepted, nil
+	return r, Accepted{}, nil
 }
 
 // unavailable keeps refusals and turns everything else, a caller that left for example, into one.
@@ -269,13 +286,13 @@ func (e *Engine) storeSources(ctx context.Context, id horde.RequestID, o *horde.
 	}
 	var err *horde.Error
 	with.SourceImage, with.SourceMask = "", ""
-	if image, mask := str(src.image), str(src.mask); image != "" {
-		needsAlpha := o.SourceProcessing == "inpainting" && mask == ""
-		if with.SourceImage, err = put(blob.SourceImage(id.String()), image, needsAlpha); err != nil {
+	if src.image != "" {
+		needsAlpha := o.SourceProcessing == "inpainting" && src.mask == ""
+		if with.SourceImage, err = put(blob.SourceImage(id.String()), src.image, needsAlpha); err != nil {
 			return nil, err
 		}
-		if mask != "" {
-			if with.SourceMask, err = put(blob.SourceMask(id.String()), mask, false); err != nil {
+		if src.mask != "" {
+			if with.SourceMask, err = put(blob.SourceMask(id.String()), src.mask, false); err != nil {
 				return nil, err
 			}
 		}

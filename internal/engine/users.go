@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -37,35 +38,46 @@ func (e *Engine) FindUser(ctx context.Context, key string) (UserView, error) {
 	if key == "" {
 		return UserView{}, horde.ErrInvalidAPIKey
 	}
-	if err := e.begin(); err != nil {
-		return UserView{}, err
-	}
-	u, err := e.userOf(key)
-	if err != nil {
-		e.mu.Unlock()
-		return UserView{}, horde.ErrUserNotFound
-	}
-	v, wait := e.view(u, seesOwn), u.pending()
-	e.mu.Unlock()
-	return v, e.durable(ctx, wait)
+	return e.read(ctx, func() (*user, privilege, *horde.Error) {
+		u, err := e.userOf(key)
+		if err != nil {
+			return nil, 0, horde.ErrUserNotFound
+		}
+		return u, seesOwn, nil
+	})
 }
 
 // User shows an account to the owner of key, which may be empty.
 func (e *Engine) User(ctx context.Context, key string, id horde.UserID) (UserView, error) {
-	if err := e.begin(); err != nil {
+	return e.read(ctx, func() (*user, privilege, *horde.Error) {
+		u := e.alive(id)
+		sees, err := e.privilegeOf(key, u)
+		if err == nil && u == nil {
+			err = horde.ErrUserNotFound
+		}
+		return u, sees, err
+	})
+}
+
+// read shows the account that find chooses, once all of it is in the record.
+func (e *Engine) read(ctx context.Context, find func() (*user, privilege, *horde.Error)) (UserView, error) {
+	var (
+		v       UserView
+		wait    *batch
+		refusal *horde.Error
+	)
+	if err := e.do(func() {
+		var u *user
+		var sees privilege
+		if u, sees, refusal = find(); refusal == nil {
+			v, wait = e.view(u, sees), u.pending()
+		}
+	}); err != nil {
 		return UserView{}, err
 	}
-	u := e.alive(id)
-	sees, err := e.privilegeOf(key, u)
-	if err == nil && u == nil {
-		err = horde.ErrUserNotFound
+	if refusal != nil {
+		return UserView{}, refusal
 	}
-	if err != nil {
-		e.mu.Unlock()
-		return UserView{}, err
-	}
-	v, wait := e.view(u, sees), u.pending()
-	e.mu.Unlock()
 	return v, e.durable(ctx, wait)
 }
 
@@ -90,28 +102,34 @@ func (e *Engine) Users(ctx context.Context, page int, byAge bool) ([]UserView, e
 	if page > UsersPages {
 		return nil, nil
 	}
-	if err := e.begin(); err != nil {
+	return e.list(ctx, seesPublic, func(all []*user) []*user {
+		slices.SortFunc(all, func(a, b *user) int {
+			if byAge {
+				return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+			}
+			return cmp.Or(cmp.Compare(e.book.Balance(b.ID).Spendable, e.book.Balance(a.ID).Spendable), cmp.Compare(a.ID, b.ID))
+		})
+		first := min((page-1)*UsersPage, len(all))
+		return all[first:min(first+UsersPage, len(all))]
+	})
+}
+
+// list shows the accounts that choose takes from all that are alive, once all of them are in the record.
+func (e *Engine) list(ctx context.Context, sees privilege, choose func([]*user) []*user) ([]UserView, error) {
+	views, waits := []UserView{}, []*batch{}
+	if err := e.do(func() {
+		all := make([]*user, 0, len(e.users))
+		for id, u := range e.users {
+			if e.alive(id) != nil {
+				all = append(all, u)
+			}
+		}
+		for _, u := range choose(all) {
+			views, waits = append(views, e.view(u, sees)), append(waits, u.pending())
+		}
+	}); err != nil {
 		return nil, err
 	}
-	list := make([]*user, 0, len(e.users))
-	for id, u := range e.users {
-		if e.alive(id) != nil {
-			list = append(list, u)
-		}
-	}
-	slices.SortFunc(list, func(a, b *user) int {
-		if byAge {
-			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
-		}
-		return cmp.Or(cmp.Compare(e.book.Balance(b.ID).Spendable, e.book.Balance(a.ID).Spendable), cmp.Compare(a.ID, b.ID))
-	})
-	first := min((page-1)*UsersPage, len(list))
-	list = list[first:min(first+UsersPage, len(list))]
-	views, waits := make([]UserView, len(list)), make([]*batch, len(list))
-	for i, u := range list {
-		views[i], waits[i] = e.view(u, seesPublic), u.pending()
-	}
-	e.mu.Unlock()
 	return views, e.durable(ctx, waits...)
 }
 
@@ -162,20 +180,28 @@ func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, err
 	case e.Profane(name):
 		return UserView{}, "", horde.ErrProfaneUserName
 	}
-	key := horde.NewKey()
-	if err := e.begin(); err != nil {
-		return UserView{}, "", err
-	}
 	if n.OAuthID == "" {
 		n.OAuthID = uuid.NewString()
 	}
-	if e.byOAuth[n.OAuthID] != nil {
-		e.mu.Unlock()
-		return UserView{}, "", horde.ErrUserNotFound.Withf("An account with this login exists already.")
+	key := horde.NewKey()
+	v, err := e.read(ctx, func() (*user, privilege, *horde.Error) {
+		if e.byOAuth[n.OAuthID] != nil {
+			return nil, 0, errLoginTaken
+		}
+		n.Name = name
+		return e.register(n, key, time.Now().UTC()), seesAll, nil
+	})
+	if err != nil {
+		return UserView{}, "", err
 	}
-	now := time.Now().UTC()
+	return v, key, nil
+}
+
+var errLoginTaken = &horde.Error{RC: "BadRequest", Status: http.StatusBadRequest, Message: "An account with this login exists already."}
+
+func (e *Engine) register(n NewUser, key string, now time.Time) *user {
 	u := &user{User: horde.User{
-		ID: e.settings.NextUser, Name: name, OAuthID: n.OAuthID, KeyHash: horde.HashKey(e.settings.KeySalt, key),
+		ID: e.settings.NextUser, Name: n.Name, OAuthID: n.OAuthID, KeyHash: horde.HashKey(e.settings.KeySalt, key),
 		Created: now, LastActive: now, Concurrency: cmp.Or(n.Concurrency, horde.DefaultConcurrency),
 	}}
 	u.SetRole(n.Roles, n.Roles != 0)
@@ -188,32 +214,24 @@ func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, err
 	if n.Kudos != 0 {
 		e.event(e.book.Grant(now, kudos.Admin, "admin:"+uuid.NewString(), u.ID, n.Kudos))
 	}
-	v, wait := e.view(u, seesAll), e.open
-	e.mu.Unlock()
-	if err := e.durable(ctx, wait); err != nil {
-		return UserView{}, "", err
-	}
-	return v, key, nil
+	return u
 }
 
 // NewKeyFor gives an account another key; the old one is dead at once.
 func (e *Engine) NewKeyFor(ctx context.Context, id horde.UserID) (string, error) {
-	if err := e.begin(); err != nil {
-		return "", err
-	}
-	u := e.alive(id)
-	if u == nil || id == horde.Anonymous {
-		e.mu.Unlock()
-		return "", horde.ErrUserNotFound
-	}
 	key := horde.NewKey()
-	delete(e.byKey, u.KeyHash)
-	u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
-	e.byKey[u.KeyHash] = u
-	e.open.user(u)
-	wait := e.open
-	e.mu.Unlock()
-	return key, e.durable(ctx, wait)
+	_, err := e.read(ctx, func() (*user, privilege, *horde.Error) {
+		u := e.alive(id)
+		if u == nil || id == horde.Anonymous {
+			return nil, 0, horde.ErrUserNotFound
+		}
+		delete(e.byKey, u.KeyHash)
+		u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
+		e.byKey[u.KeyHash] = u
+		e.open.user(u)
+		return u, seesAll, nil
+	})
+	return key, err
 }
 
 // UserChanged are the new values of what a change to a user set. A nil field was not changed.
@@ -235,15 +253,26 @@ type Authority struct {
 // ChangeUser changes an account. All fields are checked before any is set, and the first failure in the order of the
 // accounts chapter, 3.5, is the answer.
 func (e *Engine) ChangeUser(ctx context.Context, by Authority, id horde.UserID, c *horde.UserChange) (UserChanged, error) {
-	if err := e.begin(); err != nil {
-		return UserChanged{}, err
+	return change(ctx, e, func() (UserChanged, *batch, *horde.Error) { return e.changeUser(by, id, c) })
+}
+
+// change runs a use case that changes something, and returns when that is in the record.
+func change[T any](ctx context.Context, e *Engine, f func() (T, *batch, *horde.Error)) (T, error) {
+	var (
+		out, none T
+		wait      *batch
+		refusal   *horde.Error
+	)
+	if err := e.do(func() { out, wait, refusal = f() }); err != nil {
+		return none, err
 	}
-	changed, wait, err := e.changeUser(by, id, c)
-	e.mu.Unlock()
-	if err != nil {
-		return UserChanged{}, err
+	if refusal != nil {
+		return none, refusal
 	}
-	return changed, e.durable(ctx, wait)
+	if err := e.durable(ctx, wait); err != nil {
+		return none, unavailable(err)
+	}
+	return out, nil
 }
 
 // right is who may set a field.
@@ -436,15 +465,11 @@ const wipeAfter = 30 * 24 * time.Hour
 
 // DeleteUser marks an account for deletion or, the second time and after a month without activity, wipes it.
 func (e *Engine) DeleteUser(ctx context.Context, by Authority, id horde.UserID) error {
-	if err := e.begin(); err != nil {
-		return err
-	}
-	wait, err := e.deleteUser(by, id)
-	e.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return e.durable(ctx, wait)
+	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
+		wait, err := e.deleteUser(by, id)
+		return struct{}{}, wait, err
+	})
+	return err
 }
 
 func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error) {
@@ -496,33 +521,18 @@ func (e *Engine) wipe(u *user, now time.Time) {
 
 // ShowUser shows an account to the operator.
 func (e *Engine) ShowUser(ctx context.Context, id horde.UserID) (UserView, error) {
-	if err := e.begin(); err != nil {
-		return UserView{}, err
-	}
-	u := e.alive(id)
-	if u == nil {
-		e.mu.Unlock()
-		return UserView{}, horde.ErrUserNotFound
-	}
-	v, wait := e.view(u, seesAll), u.pending()
-	e.mu.Unlock()
-	return v, e.durable(ctx, wait)
+	return e.read(ctx, func() (*user, privilege, *horde.Error) {
+		u := e.alive(id)
+		return u, seesAll, refuseIf(u == nil, horde.ErrUserNotFound)
+	})
 }
 
 // AllUsers shows all accounts to the operator, by id.
 func (e *Engine) AllUsers(ctx context.Context) ([]UserView, error) {
-	if err := e.begin(); err != nil {
-		return nil, err
-	}
-	views, waits := []UserView{}, []*batch{}
-	for id, u := range e.users {
-		if e.alive(id) != nil {
-			views, waits = append(views, e.view(u, seesAll)), append(waits, u.pending())
-		}
-	}
-	e.mu.Unlock()
-	slices.SortFunc(views, func(a, b UserView) int { return cmp.Compare(a.User.ID, b.User.ID) })
-	return views, e.durable(ctx, waits...)
+	return e.list(ctx, seesAll, func(all []*user) []*user {
+		slices.SortFunc(all, func(a, b *user) int { return cmp.Compare(a.ID, b.ID) })
+		return all
+	})
 }
 
 // OperatorLogin is a login for an account that an operator makes. It belongs to no login service, and makes the account

@@ -31,50 +31,46 @@ type WorkerView struct {
 // Workers lists the workers that are online, by name. A moderator's key shows more; any other shows what everybody sees. With a name, compared
 // without regard to case, kind does not matter; with kind zero all kinds are listed.
 func (e *Engine) Workers(ctx context.Context, key, name string, kind horde.Kind) ([]WorkerView, error) {
-	if err := e.begin(); err != nil {
+	views := []WorkerView{}
+	if err := e.do(func() {
+		now, sees := time.Now(), seesPublic
+		if caller, err := e.userOf(key); err == nil && caller.Has(horde.Moderator) {
+			sees = seesAll
+		}
+		for _, w := range e.workers {
+			if !w.Online(now) || name != "" && !strings.EqualFold(w.Name, name) || name == "" && kind != 0 && w.Kind != kind {
+				continue
+			}
+			views = append(views, e.viewWorker(w, sees, now))
+		}
+	}); err != nil {
 		return nil, err
 	}
-	now, sees := time.Now(), seesPublic
-	if caller, err := e.userOf(key); err == nil && caller.Has(horde.Moderator) {
-		sees = seesAll
-	}
-	views := []WorkerView{}
-	for _, w := range e.workers {
-		if !w.Online(now) || name != "" && !strings.EqualFold(w.Name, name) || name == "" && kind != 0 && w.Kind != kind {
-			continue
-		}
-		views = append(views, e.viewWorker(w, sees, now))
-	}
-	e.mu.Unlock()
 	slices.SortFunc(views, func(a, b WorkerView) int { return strings.Compare(a.Worker.Name, b.Worker.Name) })
 	return views, nil
 }
 
 // Worker shows one worker, online or not, by its id or, byName, by its exact name.
 func (e *Engine) Worker(ctx context.Context, key, id string, byName bool) (WorkerView, error) {
-	if err := e.begin(); err != nil {
-		return WorkerView{}, err
-	}
-	w := e.byName[id]
-	if !byName {
-		w = e.workerByID(id)
-	}
-	if w == nil {
-		e.mu.Unlock()
-		return WorkerView{}, horde.ErrWorkerNotFound
-	}
-	sees := seesPublic
-	if caller, err := e.userOf(key); err == nil {
-		switch {
-		case caller.Has(horde.Moderator):
-			sees = seesAll
-		case caller == w.owner:
-			sees = seesOwn
+	return change(ctx, e, func() (WorkerView, *batch, *horde.Error) {
+		w := e.byName[id]
+		if !byName {
+			w = e.workerByID(id)
 		}
-	}
-	v, wait := e.viewWorker(w, sees, time.Now()), w.pending()
-	e.mu.Unlock()
-	return v, e.durable(ctx, wait)
+		if w == nil {
+			return WorkerView{}, nil, horde.ErrWorkerNotFound
+		}
+		sees := seesPublic
+		if caller, err := e.userOf(key); err == nil {
+			switch {
+			case caller.Has(horde.Moderator):
+				sees = seesAll
+			case caller == w.owner:
+				sees = seesOwn
+			}
+		}
+		return e.viewWorker(w, sees, time.Now()), w.pending(), nil
+	})
 }
 
 func (e *Engine) workerByID(text string) *worker {
@@ -112,15 +108,7 @@ const minWorkerName = 5
 
 // ChangeWorker changes a worker. All fields are checked before any is set.
 func (e *Engine) ChangeWorker(ctx context.Context, by Authority, id string, c *horde.WorkerChange) (WorkerChanged, error) {
-	if err := e.begin(); err != nil {
-		return WorkerChanged{}, err
-	}
-	changed, wait, err := e.changeWorker(by, id, c)
-	e.mu.Unlock()
-	if err != nil {
-		return WorkerChanged{}, err
-	}
-	return changed, e.durable(ctx, wait)
+	return change(ctx, e, func() (WorkerChanged, *batch, *horde.Error) { return e.changeWorker(by, id, c) })
 }
 
 func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (WorkerChanged, *batch, *horde.Error) {
@@ -202,15 +190,7 @@ const noTeam = "None"
 
 // DeleteWorker removes a worker that has no jobs in hand and that no request names. What its owner earned stays.
 func (e *Engine) DeleteWorker(ctx context.Context, by Authority, id string) (horde.Worker, error) {
-	if err := e.begin(); err != nil {
-		return horde.Worker{}, err
-	}
-	deleted, wait, err := e.deleteWorker(by, id)
-	e.mu.Unlock()
-	if err != nil {
-		return horde.Worker{}, err
-	}
-	return deleted, e.durable(ctx, wait)
+	return change(ctx, e, func() (horde.Worker, *batch, *horde.Error) { return e.deleteWorker(by, id) })
 }
 
 func (e *Engine) deleteWorker(by Authority, id string) (horde.Worker, *batch, *horde.Error) {
