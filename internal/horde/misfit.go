@@ -140,7 +140,7 @@ func (o *Offer) textMisfit(n *Needs, wanted []string) Misfit {
 // image workers that declare a private model.
 func (o *Offer) offersAny(wanted []string) bool {
 	if len(wanted) == 0 {
-		return o.Worker.Kind == Text || !o.Special
+		return len(o.Models) > 0 && (o.Worker.Kind == Text || !o.Special)
 	}
 	for _, m := range wanted {
 		if _, ok := o.Models[m]; ok {

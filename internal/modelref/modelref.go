@@ -121,7 +121,14 @@ func read(ctx context.Context, source string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	data, err := bounded(f)
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() && info.Size() > maxListSize {
+		err = errTooLarge
+	}
+	var data []byte
+	if err == nil {
+		data, err = bounded(f, maxListSize)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
@@ -158,7 +165,7 @@ func fetchOnce(ctx context.Context, address string) (data []byte, retry bool, er
 	if resp.ContentLength > maxListSize {
 		return nil, false, fmt.Errorf("%s: %w", req.URL.Redacted(), errTooLarge)
 	}
-	if data, err = bounded(resp.Body); err != nil {
+	if data, err = bounded(resp.Body, maxListSize); err != nil {
 		return nil, !errors.Is(err, errTooLarge), fmt.Errorf("%s: %w", req.URL.Redacted(), err)
 	}
 	return data, false, nil
@@ -166,9 +173,10 @@ func fetchOnce(ctx context.Context, address string) (data []byte, retry bool, er
 
 var errTooLarge = fmt.Errorf("more than %d MiB", maxListSize>>20)
 
-func bounded(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxListSize+1))
-	if err == nil && len(data) > maxListSize {
+// bounded reads all of r, and fails where that is more than limit bytes.
+func bounded(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
 		err = errTooLarge
 	}
 	return data, err

@@ -4,6 +4,7 @@ package modelref
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -166,7 +167,10 @@ func TestLoadMergesListsInOrder(t *testing.T) {
 
 func TestLoadRefusesWhatIsNoList(t *testing.T) {
 	t.Parallel()
-	large := file(t, strings.Repeat(" ", maxListSize+1))
+	large := file(t, "")
+	if err := os.Truncate(large, maxListSize+1); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, source, wrong string
 	}{
@@ -182,6 +186,16 @@ func TestLoadRefusesWhatIsNoList(t *testing.T) {
 				t.Errorf("%s: %v, want %q", c.name, err, c.wrong)
 			}
 		}
+	}
+}
+
+func TestAListThatDoesNotSayItsSizeIsBounded(t *testing.T) {
+	t.Parallel()
+	if got, err := bounded(strings.NewReader("1234"), 4); string(got) != "1234" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := bounded(strings.NewReader("12345"), 4); !errors.Is(err, errTooLarge) {
+		t.Errorf("%v", err)
 	}
 }
 
