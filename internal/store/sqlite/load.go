@@ -4,6 +4,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -21,9 +22,10 @@ import (
 const (
 	// maxLoaders is how many connections a load reads on: more than a few wait for each other's memory.
 	maxLoaders = 8
-	// loadChunk is how many numbers one piece of work covers. Loaders take pieces as they come free, so that they end
-	// together wherever the gaps in the numbers are.
-	loadChunk = 16384
+	// minPiece is how many numbers a piece of work covers at least, and maxPieces how many pieces a table makes at most.
+	// Loaders take pieces as they come free, so that they end together wherever the gaps in the numbers are.
+	minPiece  = 4096
+	maxPieces = 256
 )
 
 // Load reads the record as it was at one moment, on all processors.
@@ -134,20 +136,13 @@ type balanceRow struct {
 	balance kudos.Balance
 }
 
-// jobSlices is how many pieces the jobs are read in, by the first byte of their random request id.
-const jobSlices = 64
-
 func (l *load) plan(conn *sqlite.Conn) (tasks []task, err error) {
 	l.requests, tasks, err = pieces(tasks, conn, "requests", "no", readRequests)
 	if err != nil {
 		return nil, err
 	}
-	l.jobs = make([][]*horde.Job, jobSlices)
-	for i := range l.jobs {
-		tasks = append(tasks, func(ld *loader) (err error) {
-			l.jobs[i], err = readJobs(ld, byte(i*256/jobSlices), byte((i+1)*256/jobSlices-1))
-			return err
-		})
+	if tasks, err = l.planJobs(tasks, conn); err != nil {
+		return nil, err
 	}
 	if l.users, tasks, err = pieces(tasks, conn, "users", "id", readUsers); err != nil {
 		return nil, err
@@ -169,17 +164,48 @@ func pieces[T any](tasks []task, conn *sqlite.Conn, table, key string,
 	if err != nil {
 		return nil, nil, err
 	}
-	slots := make([][]T, (high-low)/loadChunk+1)
+	width := max(minPiece, (high-low)/maxPieces+1)
+	slots := make([][]T, (high-low)/width+1)
 	for i := range slots {
-		first := low + int64(i)*loadChunk
+		first := low + int64(i)*width
 		tasks = append(tasks, func(l *loader) (err error) {
-			if slots[i], err = read(l, first, first+loadChunk-1); err != nil {
+			if slots[i], err = read(l, first, first+width-1); err != nil {
 				return fmt.Errorf("%s: %w", table, err)
 			}
 			return nil
 		})
 	}
 	return slots, tasks, nil
+}
+
+// jobPieces is how many pieces the jobs are read in.
+const jobPieces = 64
+
+// planJobs cuts the jobs by the first eight bytes of their request's id, which begins with a time.
+func (l *load) planJobs(tasks []task, conn *sqlite.Conn) ([]task, error) {
+	var low, high uint64
+	err := each(conn, "SELECT min(request_id), max(request_id) FROM jobs", nil, func(c *columns) error {
+		first, last := c.id(), c.id()
+		low, high = binary.BigEndian.Uint64(first[:]), binary.BigEndian.Uint64(last[:])
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	width := (high-low)/jobPieces + 1
+	l.jobs = make([][]*horde.Job, (high-low)/width+1)
+	for i := range l.jobs {
+		first := low + uint64(i)*width
+		last := min(first+(width-1), high)
+		if last < first { // beyond the largest number
+			last = high
+		}
+		tasks = append(tasks, func(ld *loader) (err error) {
+			l.jobs[i], err = readJobs(ld, first, last)
+			return err
+		})
+	}
+	return tasks, nil
 }
 
 // each calls read for every row of a query.
@@ -235,15 +261,13 @@ func readRequests(l *loader, first, last int64) (list []*horde.Request, err erro
 	return list, err
 }
 
-func readJobs(l *loader, first, last byte) (list []*horde.Job, err error) {
-	// The bounds are a whole id below and above all ids with these first bytes.
-	low, high := [16]byte{first}, [16]byte{}
-	for i := range high {
-		high[i] = math.MaxUint8
-	}
-	high[0] = last
+func readJobs(l *loader, first, last uint64) (list []*horde.Job, err error) {
+	low := binary.BigEndian.AppendUint64(nil, first)
+	high := binary.BigEndian.AppendUint64(nil, last)
+	low = binary.BigEndian.AppendUint64(low, 0)
+	high = binary.BigEndian.AppendUint64(high, math.MaxUint64)
 	err = each(l.conn, "SELECT "+jobColumns+" FROM jobs WHERE request_id BETWEEN ? AND ? ORDER BY request_id, id",
-		func(p *params) { p.bytes(low[:]); p.bytes(high[:]) },
+		func(p *params) { p.bytes(low); p.bytes(high) },
 		func(c *columns) error {
 			j := &horde.Job{
 				Request: horde.RequestID{UUID: c.id()}, ID: horde.JobID{UUID: c.id()}, Worker: horde.WorkerID{UUID: c.id()},

@@ -115,7 +115,7 @@ func (f *Filler) uuid() (id uuid.UUID) {
 // text is different each time, sometimes long, and always awkward.
 func (f *Filler) text() string {
 	s := fmt.Sprintf("%x é\x00'\"<&>\u2028\n🐴", f.Rand.Uint64())
-	if f.Rand.IntN(8) == 0 {
+	if f.Rand.IntN(100) == 0 {
 		s += strings.Repeat(" a long prompt,", 1+f.Rand.IntN(1000))
 	}
 	return s
