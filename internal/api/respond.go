@@ -112,17 +112,20 @@ func (r *Router) WriteError(w http.ResponseWriter, req *http.Request, err error)
 			r.log.ErrorContext(req.Context(), "call failed", "method", req.Method, "route", req.Pattern, "err", err)
 		}
 	}
-	doc := errorDocument{Message: e.Message, RC: e.RC, Errors: e.Fields}
-	status := e.Status
-	if status == 0 {
-		status = http.StatusInternalServerError
+	whole := *e
+	if whole.Status == 0 {
+		whole.Status = http.StatusInternalServerError
 	}
-	if doc.Message == "" {
-		doc.Message = http.StatusText(status) // never empty: clients show it
+	if whole.Message == "" {
+		whole.Message = http.StatusText(whole.Status) // never empty: clients show it
 	}
 	if e.RetryAfter > 0 {
 		w.Header()["Retry-After"] = []string{seconds(e.RetryAfter)}
 	}
+	if r.errorPage != nil && r.errorPage(w, req, &whole) {
+		return
+	}
+	doc, status := errorDocument{Message: whole.Message, RC: whole.RC, Errors: whole.Fields}, whole.Status
 	text, err := json.Marshal(doc, encoding)
 	if err != nil {
 		r.log.ErrorContext(req.Context(), "error document", slog.Any("err", err))

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,7 @@ type Router struct {
 	mux       *http.ServeMux
 	endpoints map[string]*endpoint // by pattern
 	handler   http.Handler         // serve with compression around it
+	errorPage ErrorPage // nil: none
 	node      []string
 	calls     atomic.Uint64
 	bodies    atomic.Int64 // bytes that large bodies take
@@ -102,6 +104,38 @@ func (r *Router) Mount(path string, limits Limits, h http.Handler, methods ...st
 			return nil
 		})
 	}
+}
+
+// ErrorPage writes a refusal as a page, with the status in e, and returns true; or it writes nothing and returns false, and
+// the usual document is sent. Headers such as Allow and Retry-After are set already.
+type ErrorPage func(w http.ResponseWriter, req *http.Request, e *horde.Error) bool
+
+// SetErrorPage lets page answer people with pages where programs get the error document: which of the two a request comes
+// from, page decides. Nil, as at first, sends the document to everybody.
+func (r *Router) SetErrorPage(page ErrorPage) { r.errorPage = page }
+
+// Operation is one method of one path that a router serves.
+type Operation struct {
+	Method string
+	// Path is the pattern, with {name} for what varies.
+	Path string
+}
+
+// Operations lists what is registered below prefix, by path and method.
+func (r *Router) Operations(prefix string) []Operation {
+	var list []Operation
+	for pattern, e := range r.endpoints {
+		if !strings.HasPrefix(pattern, prefix) {
+			continue
+		}
+		for method := range e.routes {
+			list = append(list, Operation{Method: method, Path: pattern})
+		}
+	}
+	slices.SortFunc(list, func(a, b Operation) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method))
+	})
+	return list
 }
 
 // Caller finds out who sent a request. It is for what is mounted; operations have theirs in [Call].
