@@ -17,8 +17,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"horde/internal/api"
 	"horde/internal/horde"
 	"horde/internal/node"
+	"horde/internal/web"
 	"horde/internal/worker"
 )
 
@@ -93,7 +95,8 @@ func (f *serverFlags) node() (node.Config, error) {
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		ImageModels: f.ImageModels, TextModels: f.TextModels, SyncImages: f.SyncImages,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
+		Pages: pages,
+		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
 		return cfg, errors.New("--trust-threshold must not be negative")
@@ -127,6 +130,11 @@ func (f *serverFlags) node() (node.Config, error) {
 		cfg.Admins = append(cfg.Admins, id)
 	}
 	return cfg, nil
+}
+
+// pages are what people look at.
+func pages(n *node.Node, r *api.Router) {
+	web.Mount(web.Site{Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Accounts: n.Engine, Log: n.Log}, r)
 }
 
 func truthy(s string) bool {

@@ -17,11 +17,10 @@ var ErrSignUpClosed = &horde.Error{
 // SignUp is what the public form does: it makes an account without a login for somebody of whom nothing is known, and
 // returns it with its key. It refuses what Register refuses and, in raid mode, everybody.
 func (e *Engine) SignUp(ctx context.Context, name string) (UserView, string, error) {
-	if err := e.begin(); err != nil {
+	closed := false
+	if err := e.do(func() { closed = e.settings.RaidMode }); err != nil {
 		return UserView{}, "", err
 	}
-	closed := e.settings.RaidMode
-	e.mu.Unlock()
 	if closed {
 		return UserView{}, "", ErrSignUpClosed
 	}
