@@ -60,8 +60,9 @@ func or[T any](p *T, absent T) T {
 	return *p
 }
 
-// Order makes the order of a submission that passed Check. The source images are not stored yet: their fields hold what
-// the client sent, until the caller puts the keys there. variationSeed is the seed of an order that asks for a variation
+// Order makes the order of a submission that passed Check. The source images are not stored yet: SourceImage and SourceMask
+// hold what the client sent, so that the order has its price, until the caller puts the keys there; ExtraSources is empty
+// until the caller has stored them. variationSeed is the seed of an order that asks for a variation
 // and names no seed; workers are the ids of s.Workers.
 func (s *ImageSubmission) Order(u *User, workers []WorkerID, variationSeed uint32) *Order {
 	p := s.settings()
@@ -73,9 +74,6 @@ func (s *ImageSubmission) Order(u *User, workers []WorkerID, variationSeed uint3
 		ExtraSlowWorkers: value(s.ExtraSlowWorkers), DisableBatching: value(s.DisableBatching), R2: or(s.R2, true),
 		Webhook: value(s.Webhook), ProxiedAccount: value(s.ProxiedAccount), RequesterTrusted: u.Has(Trusted),
 		SourceImage: value(s.SourceImage), SourceMask: value(s.SourceMask),
-	}
-	for _, x := range s.ExtraSourceImages {
-		o.ExtraSources = append(o.ExtraSources, ExtraSource{Key: value(x.Image), Strength: or(x.Strength, 1)})
 	}
 	if value(s.SourceImage) != "" || len(s.ExtraSourceImages) > 0 {
 		o.SourceProcessing = s.processing()
