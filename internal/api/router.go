@@ -54,7 +54,7 @@ type Router struct {
 	mux       *http.ServeMux
 	endpoints map[string]*endpoint // by pattern
 	handler   http.Handler         // serve with compression around it
-	errorPage ErrorPage // nil: none
+	errorPage ErrorPage            // nil: none
 	node      []string
 	calls     atomic.Uint64
 	bodies    atomic.Int64 // bytes that large bodies take

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+
+# Where what the tests need from outside is kept: models, clients, browsers' helpers. Not in the repository.
+PARTS ?= $(CURDIR)/.parts
+export HORDE_TEST_PARTS ?= $(PARTS)
+
+.DEFAULT_GOAL := help
+
+help: ## Show this.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the programs into bin/.
+	go build -trimpath -o bin/ ./cmd/...
+
+test: parts ## Install what the tests need where that can be done, and run everything.
+	hack/check.sh
+	hack/test.sh
+
+quick: ## Run the tests with what is installed already; what is missing is skipped.
+	go test ./...
+
+parts: ## Install what the tests need: browser, database, models and clients of others.
+	hack/parts.sh "$(PARTS)"
+
+fuzz: ## Run every fuzz target for a minute.
+	hack/fuzz.sh 60s
+
+bench: ## Run the benchmarks of the path of a job.
+	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
+
+test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
+	hack/comfyui.sh "$(PARTS)"
+	HORDE_TEST_REQUIRE=1 go test -count=1 -timeout 30m -run Real ./internal/worker/comfyui
+
+.PHONY: help build test quick parts fuzz bench test-comfyui
