@@ -70,9 +70,6 @@ func fast(o *horde.Order)                   { o.SlowWorkers = false }
 func blacklist(o *horde.Order)              { o.WorkerBlacklist = true }
 func oneWorker(o *horde.Order)              { o.Workers = []horde.WorkerID{{UUID: uuid.Nil}} }
 func tokensOut(n int) func(*horde.Order)    { return func(o *horde.Order) { o.Text.MaxLength = &n } }
-func contextOf(n int) func(*horde.Order) {
-	return func(o *horde.Order) { o.Text.MaxContextLength = &n }
-}
 func prompt(characters int) func(*horde.Order) {
 	return func(o *horde.Order) { o.Prompt = strings.Repeat("ä", characters) }
 }

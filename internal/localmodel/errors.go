@@ -15,7 +15,7 @@ var (
 	// ErrNoPython: no Python of at least version 3.10, 64 bits and with the global interpreter lock was found.
 	ErrNoPython = errors.New("no suitable Python (3.10 or newer, 64 bits)")
 	// ErrNoPip: there is a Python, but neither it nor a virtual environment made with it has a working pip.
-	ErrNoPip = errors.New("Python has no pip")
+	ErrNoPip = errors.New("the Python here has no pip")
 	// ErrNoNetwork: the Python package index cannot be reached.
 	ErrNoNetwork = errors.New("the Python package index cannot be reached")
 	// ErrUnsupported: there is no build of llama.cpp's server for this operating system, processor or C library.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"horde/internal/api"
@@ -80,6 +81,7 @@ type Node struct {
 	server  *api.Server
 	admin   *adminServer
 	runners []func(context.Context)
+	active  atomic.Int64 // calls that are being handled
 }
 
 // Open loads the record and makes everything ready to serve. Close releases it.
@@ -148,12 +150,12 @@ func (n *Node) open(ctx context.Context) error {
 		Node: n.name(), Log: n.Log, Limiter: limiter, Relaxed: relaxed, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
-	v2.Register(router, n.Engine, n.Version)
+	v2.Register(router, n.Engine, n.Version, n.active.Load)
 	router.Mount(blob.PathPrefix, nil, disk, http.MethodGet, http.MethodPut)
 	if n.Pages != nil {
 		n.Pages(n, router)
 	}
-	n.handler = n.withBase(router)
+	n.handler = n.counted(n.withBase(router))
 	n.server = api.NewServer(n.handler, n.Log)
 	n.admin, err = listenAdmin(n)
 	return err
@@ -189,6 +191,15 @@ func (n *Node) withBase(next http.Handler) http.Handler {
 			scheme = "https://"
 		}
 		next.ServeHTTP(w, r.WithContext(blob.WithBase(r.Context(), scheme+r.Host)))
+	})
+}
+
+// counted counts the calls that are being handled.
+func (n *Node) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.active.Add(1)
+		defer n.active.Add(-1)
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -4,7 +4,6 @@ package v2
 
 import (
 	"net/http"
-	"sync/atomic"
 
 	"horde/internal/api"
 	"horde/internal/engine"
@@ -18,12 +17,12 @@ type API struct {
 	// ping tells whether the database answers.
 	ping func(*http.Request) error
 	// active counts the calls that are being handled on this node.
-	active atomic.Int64
+	active func() int64
 }
 
-// Register adds all operations to a router.
-func Register(r *api.Router, e *engine.Engine, version string) {
-	a := &API{engine: e, version: version, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
+// Register adds all operations to a router. active counts the calls that the node is handling, the one that asks included.
+func Register(r *api.Router, e *engine.Engine, version string, active func() int64) {
+	a := &API{engine: e, version: version, active: active, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
 	a.imageRequests(r)
 	a.textRequests(r)
 	a.imageWorkers(r)

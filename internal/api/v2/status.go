@@ -49,7 +49,7 @@ type heartbeat struct {
 }
 
 func (a *API) heartbeat(_ context.Context, c *api.Call[api.NoInput]) (int, any, error) {
-	h := heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, DBConnection: a.ping(c.Request) == nil}
+	h := heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, ActiveCount: a.active() - 1, DBConnection: a.ping(c.Request) == nil}
 	if !h.DBConnection || !a.engine.Healthy() {
 		h.Message = "DOWN"
 	}

@@ -142,12 +142,12 @@ func (h *history) batch(rt *rapid.T) *store.Batch {
 		b.Jobs = append(b.Jobs, j)
 	}
 	no := int64(len(h.events)) + 1
-	if count("gap") == 0 && count("gap") == 0 {
+	if first, second := count("gap"), count("gap"); first+second == 0 { // seldom
 		no++
 	}
 	for range count("events") {
 		e := h.fill.Event(no)
-		if len(h.events) > 0 && count("key") == 0 && count("key") == 0 {
+		if len(h.events) > 0 && count("key")+count("key") == 0 {
 			e.Key = h.events[0].Key
 		}
 		b.Events = append(b.Events, e)

@@ -44,7 +44,7 @@ func (n noise) layers(x, y int32, octaves int) int32 {
 		full += strength
 		strength >>= 1
 		x, y = x<<1+unit*7/3, y<<1+unit*5/3
-		n.seed += 0x9e3779b9
+		n = noise{seed: n.seed + 0x9e3779b9}
 	}
 	return sum / full
 }

@@ -301,12 +301,10 @@ func (w *writer) sentenceFrom(list []string) bool {
 // word writes one word or mark. An article waits for the word that it must sound well with.
 func (w *writer) word(s string) bool {
 	if w.pending != "" {
-		article := w.pending
+		article := "a"
 		w.pending = ""
 		if strings.ContainsRune("aeiou", unicode.ToLower(firstRune(s))) {
 			article = "an"
-		} else {
-			article = "a"
 		}
 		if !w.put(article) {
 			return false
