@@ -72,6 +72,20 @@ func execute(conn *sqlite.Conn, query string) error {
 	return stmt.Reset()
 }
 
+// The queries that find rows. Each has an index that serves it; TestQueriesUseIndexes says so.
+const (
+	removeUser     = "DELETE FROM users WHERE id = ?"
+	removeWorker   = "DELETE FROM workers WHERE id = ?"
+	removeEarnings = "DELETE FROM earnings WHERE worker_id = ?"
+	removeOrder    = "DELETE FROM orders WHERE request_no = (SELECT no FROM requests WHERE id = ?)"
+	removeRequest  = "DELETE FROM requests WHERE id = ?"
+	removeJobs     = "DELETE FROM jobs WHERE request_id = ?"
+	lastRequest    = "SELECT max(no) FROM requests"
+	lastEvent      = "SELECT max(no) FROM events"
+)
+
+var updateRequest = "UPDATE requests SET (" + requestState + ") = (" + placeholders(requestState) + ") WHERE id = ?"
+
 // parts of a batch, in the order in which they are written: what is deleted with something else after it.
 var parts = []struct {
 	name  string
@@ -121,7 +135,7 @@ func writeUsers(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.Users) == 0 {
 		return nil
 	}
-	remove, err := prepare(conn, "DELETE FROM users WHERE id = ?")
+	remove, err := prepare(conn, removeUser)
 	if err != nil {
 		return err
 	}
@@ -188,7 +202,7 @@ func writeWorkers(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.Workers)+len(b.DeletedWorkers) == 0 {
 		return nil
 	}
-	remove, err := prepare(conn, "DELETE FROM workers WHERE id = ?")
+	remove, err := prepare(conn, removeWorker)
 	if err != nil {
 		return err
 	}
@@ -247,7 +261,7 @@ func writeEarnings(conn *sqlite.Conn, b *store.Batch) error {
 			return fmt.Errorf("worker %s: %w", id, err)
 		}
 	}
-	remove, err := prepare(conn, "DELETE FROM earnings WHERE worker_id = ?")
+	remove, err := prepare(conn, removeEarnings)
 	if err != nil {
 		return err
 	}
@@ -275,7 +289,7 @@ func writeNewRequests(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.NewRequests) == 0 {
 		return nil
 	}
-	no, err := highest(conn, "SELECT max(no) FROM requests")
+	no, err := highest(conn, lastRequest)
 	if err != nil {
 		return err
 	}
@@ -327,7 +341,7 @@ func writeRequests(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.Requests) == 0 {
 		return nil
 	}
-	p, err := prepare(conn, "UPDATE requests SET ("+requestState+") = ("+placeholders(requestState)+") WHERE id = ?")
+	p, err := prepare(conn, updateRequest)
 	if err != nil {
 		return err
 	}
@@ -390,11 +404,7 @@ func deleteRequests(conn *sqlite.Conn, b *store.Batch) error {
 		return nil
 	}
 	// The order goes first: it is found through the request.
-	for _, query := range []string{
-		"DELETE FROM orders WHERE request_no = (SELECT no FROM requests WHERE id = ?)",
-		"DELETE FROM requests WHERE id = ?",
-		"DELETE FROM jobs WHERE request_id = ?",
-	} {
+	for _, query := range []string{removeOrder, removeRequest, removeJobs} {
 		p, err := prepare(conn, query)
 		if err != nil {
 			return err
@@ -415,7 +425,7 @@ func writeEvents(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.Events) == 0 {
 		return nil
 	}
-	last, err := highest(conn, "SELECT max(no) FROM events")
+	last, err := highest(conn, lastEvent)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 // transaction keeps the log from being folded into the file.
 const eventPage = 1000
 
+const selectEvents = "SELECT " + eventColumns + " FROM events WHERE no >= ? ORDER BY no LIMIT ?"
+
 // Events yields the ledger's events, page by page.
 func (s *Store) Events(ctx context.Context, first int64) iter.Seq2[*kudos.Event, error] {
 	return func(yield func(*kudos.Event, error) bool) {
@@ -43,7 +45,7 @@ func (s *Store) events(ctx context.Context, first int64) (page []*kudos.Event, e
 		return nil, err
 	}
 	defer s.readers.Put(conn)
-	err = each(conn, "SELECT "+eventColumns+" FROM events WHERE no >= ? ORDER BY no LIMIT ?",
+	err = each(conn, selectEvents,
 		func(p *params) { p.int(first, eventPage) },
 		func(c *columns) error {
 			e := &kudos.Event{

@@ -233,11 +233,18 @@ func each(conn *sqlite.Conn, query string, bind func(*params), read func(*column
 	}
 }
 
+const (
+	selectRequests = "SELECT id, " + requestState + ", data FROM requests LEFT JOIN orders ON request_no = no " +
+		"WHERE no BETWEEN ? AND ? ORDER BY no"
+	selectJobs     = "SELECT " + jobColumns + " FROM jobs WHERE request_id BETWEEN ? AND ? ORDER BY request_id, id"
+	selectUsers    = "SELECT " + userColumns + " FROM users WHERE id BETWEEN ? AND ? ORDER BY id"
+	selectBalances = "SELECT " + balanceColumns + " FROM balances WHERE user_id BETWEEN ? AND ?"
+)
+
 func between(first, last int64) func(*params) { return func(p *params) { p.int(first, last) } }
 
 func readRequests(l *loader, first, last int64) (list []*horde.Request, err error) {
-	err = each(l.conn, "SELECT id, "+requestState+", data FROM requests LEFT JOIN orders ON request_no = no "+
-		"WHERE no BETWEEN ? AND ? ORDER BY no", between(first, last), func(c *columns) error {
+	err = each(l.conn, selectRequests, between(first, last), func(c *columns) error {
 		r := &horde.Request{
 			ID: horde.RequestID{UUID: c.id()}, User: horde.UserID(c.int()), Created: c.time(), Expires: c.time(),
 			Wanted: int(c.int()), Left: int(c.int()), Running: int(c.int()), Finished: int(c.int()), Faults: int(c.int()),
@@ -266,7 +273,7 @@ func readJobs(l *loader, first, last uint64) (list []*horde.Job, err error) {
 	high := binary.BigEndian.AppendUint64(nil, last)
 	low = binary.BigEndian.AppendUint64(low, 0)
 	high = binary.BigEndian.AppendUint64(high, math.MaxUint64)
-	err = each(l.conn, "SELECT "+jobColumns+" FROM jobs WHERE request_id BETWEEN ? AND ? ORDER BY request_id, id",
+	err = each(l.conn, selectJobs,
 		func(p *params) { p.bytes(low); p.bytes(high) },
 		func(c *columns) error {
 			j := &horde.Job{
@@ -288,7 +295,7 @@ func readJobs(l *loader, first, last uint64) (list []*horde.Job, err error) {
 }
 
 func readUsers(l *loader, first, last int64) (list []*horde.User, err error) {
-	err = each(l.conn, "SELECT "+userColumns+" FROM users WHERE id BETWEEN ? AND ? ORDER BY id", between(first, last),
+	err = each(l.conn, selectUsers, between(first, last),
 		func(c *columns) error {
 			u := &horde.User{
 				ID: horde.UserID(c.int()), Name: c.text(), OAuthID: c.text(), KeyHash: c.text(),
@@ -306,7 +313,7 @@ func readUsers(l *loader, first, last int64) (list []*horde.User, err error) {
 }
 
 func readBalances(l *loader, first, last int64) (list []balanceRow, err error) {
-	err = each(l.conn, "SELECT "+balanceColumns+" FROM balances WHERE user_id BETWEEN ? AND ?", between(first, last),
+	err = each(l.conn, selectBalances, between(first, last),
 		func(c *columns) error {
 			row := balanceRow{user: horde.UserID(c.int())}
 			b := &row.balance
@@ -375,7 +382,7 @@ func (l *load) readSystem(ld *loader) error {
 		return nil
 	})
 	if err == nil {
-		l.last, err = highest(ld.conn, "SELECT max(no) FROM events")
+		l.last, err = highest(ld.conn, lastEvent)
 	}
 	if err != nil {
 		return fmt.Errorf("system accounts: %w", err)
