@@ -274,12 +274,12 @@ func writeEarnings(conn *sqlite.Conn, b *store.Batch) error {
 	return nil
 }
 
-const requestState = "user_id, created, expires, wanted, \"left\", running, finished, faults, cancelled, faulted, " +
+const requestState = "user_id, created, expires, queued, wanted, \"left\", running, finished, faults, cancelled, faulted, " +
 	"priority, price, charged, hold_amount, hold_remaining"
 
 func bindRequest(p *params, r *horde.Request) {
 	p.int(int64(r.User))
-	p.time(r.Created, r.Expires)
+	p.time(r.Created, r.Expires, r.Queued)
 	p.int(int64(r.Wanted), int64(r.Left), int64(r.Running), int64(r.Finished), int64(r.Faults))
 	p.bool(r.Cancelled, r.Faulted)
 	p.int(r.Priority, int64(r.Price), int64(r.Charged), int64(r.Hold.Amount), int64(r.Hold.Remaining))

@@ -246,7 +246,7 @@ func between(first, last int64) func(*params) { return func(p *params) { p.int(f
 func readRequests(l *loader, first, last int64) (list []*horde.Request, err error) {
 	err = each(l.conn, selectRequests, between(first, last), func(c *columns) error {
 		r := &horde.Request{
-			ID: horde.RequestID{UUID: c.id()}, User: horde.UserID(c.int()), Created: c.time(), Expires: c.time(),
+			ID: horde.RequestID{UUID: c.id()}, User: horde.UserID(c.int()), Created: c.time(), Expires: c.time(), Queued: c.time(),
 			Wanted: int(c.int()), Left: int(c.int()), Running: int(c.int()), Finished: int(c.int()), Faults: int(c.int()),
 			Cancelled: c.bool(), Faulted: c.bool(), Priority: c.int(), Price: horde.Kudos(c.int()),
 			Charged: horde.Kudos(c.int()),

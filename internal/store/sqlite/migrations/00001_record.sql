@@ -85,6 +85,7 @@ CREATE TABLE requests (
 	user_id        INTEGER NOT NULL,
 	created        INTEGER,
 	expires        INTEGER,
+	queued         INTEGER, -- when it last entered the queue: priority counts from then
 	wanted         INTEGER NOT NULL,
 	"left"         INTEGER NOT NULL,
 	running        INTEGER NOT NULL,
