@@ -121,20 +121,26 @@ func open(t *testing.T, s *nodetest.Server, d device) *tab {
 	if err := chromedp.Listen(ctx, b.event); err != nil {
 		t.Fatalf("browser: %v", err)
 	}
+	must(b, network.Enable, network.EnableParams{})
+	must(b, log.Enable, cdp.Empty{})
+	must(b, runtime.Enable, cdp.Empty{})
+	b.on(d)
+	return b
+}
+
+// on goes on with another device.
+func (b *tab) on(d device) {
+	b.t.Helper()
 	scheme := "light"
 	if d.dark {
 		scheme = "dark"
 	}
-	must(b, network.Enable, network.EnableParams{})
-	must(b, log.Enable, cdp.Empty{})
-	must(b, runtime.Enable, cdp.Empty{})
 	must(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: d.width, Height: d.height, DeviceScaleFactor: 1, Mobile: d.width < 600,
 	})
 	must(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	})
-	return b
 }
 
 // must runs a command of the browser's protocol.
@@ -170,7 +176,7 @@ func (b *tab) verdict() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, url := range b.requests {
-		if !strings.HasPrefix(url, b.url+"/") && !strings.HasPrefix(url, "about:") {
+		if !strings.HasPrefix(url, b.url+"/") && !strings.HasPrefix(url, "data:") {
 			b.t.Errorf("the page asked %s", url)
 		}
 	}

@@ -52,7 +52,7 @@ func TestThePlaygroundMakesAnImage(t *testing.T) {
 	b.shot("waiting")
 
 	w.work(t)
-	b.until("document.querySelector('#result img')?.complete")
+	b.until("document.querySelector('#result img')?.complete && !document.querySelector('#go').disabled")
 	for what, expression := range map[string]string{
 		"pixels":       "(i => i.naturalWidth === 512 && i.naturalHeight === 768)(document.querySelector('#result img'))",
 		"alternative":  `document.querySelector('#result img').alt === 'a "quoted" <cat>'`,
@@ -152,7 +152,7 @@ func TestTheServersRefusalIsShown(t *testing.T) {
 	_, key := s.User("holder", 500, 0)
 	b.typeInto("#key", key+"\t")
 	b.until("document.querySelector('#whose').textContent.startsWith('holder#')")
-	if kept := see[string](b, "JSON.stringify([Object.values(localStorage), document.cookie, sessionStorage.key])"); kept != fmt.Sprintf(`[[],"",%q]`, key) {
+	if kept := see[string](b, "JSON.stringify([Object.values(localStorage), document.cookie, sessionStorage.getItem('key')])"); kept != fmt.Sprintf(`[[],"",%q]`, key) {
 		t.Errorf("the key is to be kept in the tab only: %s", strings.ReplaceAll(kept, key, "KEY"))
 	}
 }

@@ -32,7 +32,7 @@ type worker struct {
 // online makes a worker that has been seen, and takes no job before it is told to.
 func online(t *testing.T, s *nodetest.Server, image, text string) *worker {
 	t.Helper()
-	_, key := s.User("owner of "+image+text, 0, horde.Trusted)
+	_, key := s.User("owner", 0, horde.Trusted|horde.Customizer)
 	w := &worker{s: s, key: key, image: image, text: text}
 	for _, kind := range []struct{ model, path string }{{image, "/generate/pop"}, {text, "/generate/text/pop"}} {
 		if kind.model == "" {
