@@ -3,6 +3,9 @@
 package web
 
 import (
+	"cmp"
+	"net/http"
+	"slices"
 	"strings"
 
 	"horde/internal/api"
@@ -82,6 +85,9 @@ func describe(all []api.Operation) []group {
 	}
 	var groups []group
 	for _, name := range order {
+		slices.SortFunc(found[name], func(a, b operation) int {
+			return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(rank(a.Method), rank(b.Method)))
+		})
 		if len(found[name]) > 0 {
 			groups = append(groups, group{name, found[name]})
 		}
@@ -98,4 +104,9 @@ func chapterOf(path string) string {
 		}
 	}
 	return ""
+}
+
+// rank puts what people do first first.
+func rank(method string) int {
+	return slices.Index([]string{http.MethodPost, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete}, method)
 }

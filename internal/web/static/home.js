@@ -213,7 +213,6 @@ form.addEventListener('submit', event => {
 
 $('cancel').addEventListener('click', () => {
   running?.stop.abort();
-  $('go').focus();
 });
 
 // pursue sends a request, unless it has an id already, and shows how it goes until it has come to an end.
@@ -322,8 +321,12 @@ function fail(text) {
 }
 
 function busy(is) {
+  const focused = document.activeElement;
   $('go').disabled = is;
   $('cancel').hidden = !is;
+  // Whoever works with the keyboard goes on from here, not from the top.
+  if (is && focused === $('go')) $('cancel').focus();
+  if (!is && focused === $('cancel')) $('go').focus();
   $('tray').dataset.state = is ? 'busy' : 'done';
   $('tray').setAttribute('aria-busy', String(is));
 }
