@@ -102,14 +102,10 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 		if !w.Online(now) {
 			continue
 		}
-		if w.online == nil {
-			w.online = horde.NewOffer(&w.Worker, w.owner.Has(horde.Trusted), w.Models, ref)
-		}
-		w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
 		t.workers = append(t.workers, w)
 		t.threads += w.Threads
 		if !w.Maintenance && !w.Paused {
-			t.offers = append(t.offers, w.online)
+			t.offers = append(t.offers, w.standing(ref))
 		}
 	}
 	if samples > 0 {
@@ -117,4 +113,13 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 	}
 	p.there = t
 	return t
+}
+
+// standing is the offer as of the worker's last full check-in.
+func (w *worker) standing(ref *horde.Reference) *horde.Offer {
+	if w.online == nil {
+		w.online = horde.NewOffer(&w.Worker, w.owner.Has(horde.Trusted), w.Models, ref)
+	}
+	w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
+	return w.online
 }
