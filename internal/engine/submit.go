@@ -268,7 +268,7 @@ func (e *Engine) storeSources(ctx context.Context, id horde.RequestID, o *horde.
 		return string(key), e.storageRefusal(err)
 	}
 	var err *horde.Error
-	with.SourceImage, with.SourceMask = "", ""
+	with.SourceImage, with.SourceMask, with.ExtraSources = "", "", nil
 	if image, mask := str(src.image), str(src.mask); image != "" {
 		needsAlpha := o.SourceProcessing == "inpainting" && mask == ""
 		if with.SourceImage, err = put(blob.SourceImage(id.String()), image, needsAlpha); err != nil {
