@@ -71,19 +71,13 @@ func (p *pulse) modelSpeed(model string, now time.Time) float64 {
 
 // there are the workers of one kind that are online.
 type there struct {
-	workers []onlineWorker
+	workers []*worker
 	// offers are those of the workers that serve: not in maintenance, not paused.
 	offers  []*horde.Offer
 	threads int
 	// speed is the mean of all samples of all workers of the kind, in raw things a second; zero without any.
 	speed float64
 	until time.Time
-}
-
-// onlineWorker is a worker with its offer as of its last check-in.
-type onlineWorker struct {
-	*worker
-	offer *horde.Offer
 }
 
 // totals counts the online workers and their threads.
@@ -108,14 +102,10 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 		if !w.Online(now) {
 			continue
 		}
-		if w.online == nil {
-			w.online = horde.NewOffer(&w.Worker, w.owner.Has(horde.Trusted), w.Models, ref)
-		}
-		w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
-		t.workers = append(t.workers, onlineWorker{w, w.online})
+		t.workers = append(t.workers, w)
 		t.threads += w.Threads
 		if !w.Maintenance && !w.Paused {
-			t.offers = append(t.offers, w.online)
+			t.offers = append(t.offers, w.standing(ref))
 		}
 	}
 	if samples > 0 {
@@ -123,4 +113,13 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 	}
 	p.there = t
 	return t
+}
+
+// standing is the offer as of the worker's last full check-in.
+func (w *worker) standing(ref *horde.Reference) *horde.Offer {
+	if w.online == nil {
+		w.online = horde.NewOffer(&w.Worker, w.owner.Has(horde.Trusted), w.Models, ref)
+	}
+	w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
+	return w.online
 }

@@ -56,8 +56,8 @@ type worker struct {
 	tricked map[horde.RequestID]bool
 	// lazy is set when the record lacks something of the worker that may be lost.
 	lazy bool
-	// online is the offer as of the last full check-in, for questions about who could take a request. It is made anew
-	// when it is nil.
+	// online is the offer as of the last full check-in, for questions about who could take a request: see standing. Nil
+	// until somebody asks.
 	online *horde.Offer
 	// popped is the offer of the last pop.
 	popped *poppedOffer

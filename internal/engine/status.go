@@ -208,14 +208,14 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 	case now.Before(r.possibleUntil):
 		return r.possible
 	}
-	needs := r.Order.Needs()
+	needs, ref := r.Order.Needs(), e.Reference()
 	wanted := needs.ModelList()
 	r.possible, r.possibleUntil = false, now.Add(impossibleFor)
 	for _, w := range e.online(r.Order.Kind, now).workers {
 		if (w.Maintenance || w.Paused) && w.owner != r.user {
 			continue
 		}
-		if w.offer.CouldTake(r.Order, &needs, wanted) {
+		if w.standing(ref).CouldTake(r.Order, &needs, wanted) {
 			r.possible, r.possibleUntil = true, now.Add(possibleFor)
 			break
 		}

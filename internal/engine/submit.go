@@ -285,7 +285,7 @@ func (e *Engine) storeSources(ctx context.Context, id horde.RequestID, o *horde.
 		return string(key), e.storageRefusal(err)
 	}
 	var err *horde.Error
-	with.SourceImage, with.SourceMask = "", ""
+	with.SourceImage, with.SourceMask, with.ExtraSources = "", "", nil
 	if src.image != "" {
 		needsAlpha := o.SourceProcessing == "inpainting" && src.mask == ""
 		if with.SourceImage, err = put(blob.SourceImage(id.String()), src.image, needsAlpha); err != nil {
