@@ -85,6 +85,8 @@ type ImageInfo struct {
 	PostProcessors []string
 	// SeedPerImage: image i of a batch has seed+i and can be made again by itself. False: all come from one noise.
 	SeedPerImage bool
+	// Progress: Generate tells how far it is, so that silence means a stall.
+	Progress bool
 	// Safe: the server cannot make a picture that needs a safety check, as the painter inside this program cannot.
 	Safe bool
 	// Baseline is that of all models, for servers that know it; empty otherwise.

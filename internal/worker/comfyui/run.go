@@ -54,7 +54,7 @@ func New(at *backend.Endpoint, files map[string]string) *Driver { return &Driver
 
 // Probe implements backend.Images.
 func (d *Driver) Probe(ctx context.Context) (backend.ImageInfo, error) {
-	info := backend.ImageInfo{Kind: "comfyui"}
+	info := backend.ImageInfo{Kind: "comfyui", Progress: true}
 	var stats struct {
 		System struct {
 			Version string `json:"comfyui_version"`
