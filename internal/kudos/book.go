@@ -39,7 +39,7 @@ func (b *Book) Restore(last int64, system map[AccountClass]horde.Kudos) {
 
 // RestoreBalance sets what the store kept of a user.
 func (b *Book) RestoreBalance(id horde.UserID, balance Balance, floor horde.Kudos) {
-	balance.Floor = floor
+	balance.Floor, balance.Held = floor, 0 // holds are counted by RestoreHold
 	b.users[id] = &balance
 }
 
