@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"horde/internal/worker/a1111"
 	"horde/internal/worker/backend"
+	"horde/internal/worker/comfyui"
 	"horde/internal/worker/koboldai"
 	"horde/internal/worker/openai"
 )
@@ -24,6 +26,9 @@ var textPorts = []string{"5001", "8080", "11434", "5000", "8000"}
 // FindText returns a driver for the text server that cfg names, or for the first one found at the usual ports of this
 // machine.
 func FindText(ctx context.Context, cfg *Config) (backend.Text, error) {
+	if cfg.ScribeBackend == "sandbox" {
+		return DemoText{}, nil
+	}
 	if cfg.KaiURL != "" {
 		at, err := endpoint(cfg, cfg.KaiURL)
 		if err != nil {
@@ -121,4 +126,46 @@ func DetectText(ctx context.Context, at *backend.Endpoint) (string, error) {
 		return "koboldai", nil
 	}
 	return "", fmt.Errorf("%s: %w", at.Base(), backend.Errorf(backend.Refused, "no API that this worker speaks"))
+}
+
+// FindImages returns a driver for the image server that cfg names, or for the first that answers at the configured
+// addresses.
+func FindImages(ctx context.Context, cfg *Config) (backend.Images, error) {
+	urls := map[string]string{"comfyui": cfg.ComfyUIURL, "a1111": cfg.A1111URL, "forge": cfg.A1111URL, "sdnext": cfg.A1111URL, "sdcpp": cfg.SDCPPURL}
+	driver := func(at *backend.Endpoint, kind string) backend.Images {
+		if kind == "comfyui" {
+			return comfyui.New(at, cfg.ModelMap)
+		}
+		return a1111.New(at, kind, cfg.ModelMap)
+	}
+	switch cfg.DreamerBackend {
+	case "sandbox":
+		return DemoImages{}, nil
+	case "auto":
+	default:
+		at, err := endpoint(cfg, urls[cfg.DreamerBackend])
+		if err != nil {
+			return nil, exitf(ExitConfig, "%s: %w", cfg.DreamerBackend, err)
+		}
+		return driver(at, cfg.DreamerBackend), nil
+	}
+	for _, raw := range []string{cfg.ComfyUIURL, cfg.A1111URL, cfg.SDCPPURL} {
+		at, err := endpoint(cfg, raw)
+		if err != nil {
+			return nil, exitf(ExitConfig, "image server: %w", err)
+		}
+		short, cancel := context.WithTimeout(ctx, detectTimeout)
+		err = at.JSON(short, http.MethodGet, "/system_stats", nil, nil)
+		cancel()
+		if err == nil {
+			return driver(at, "comfyui"), nil
+		}
+		if backend.KindOf(err) == backend.Unreachable {
+			continue
+		}
+		if kind, err := a1111.Detect(ctx, at); err == nil {
+			return driver(at, kind), nil
+		}
+	}
+	return nil, backend.Errorf(backend.Unreachable, "no image server at %s, %s or %s", cfg.ComfyUIURL, cfg.A1111URL, cfg.SDCPPURL)
 }

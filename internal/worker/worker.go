@@ -246,7 +246,6 @@ func (p *process) loops(ctx context.Context, given Backends, kinds []string) ([]
 }
 
 func (p *process) makeLoop(ctx context.Context, label string, given Backends) (*loop, error) {
-	var k kind
 	switch label {
 	case "scribe":
 		if p.cfg.ScribeName == "" {
@@ -262,7 +261,6 @@ func (p *process) makeLoop(ctx context.Context, label string, given Backends) (*
 				return nil, err
 			}
 		}
-		k = s
 		s.loop = newLoop(p, s)
 		if err := p.patiently(ctx, func() error { return s.check(ctx) }); err != nil {
 			return nil, err
@@ -274,10 +272,44 @@ func (p *process) makeLoop(ctx context.Context, label string, given Backends) (*
 		}
 		return s.loop, nil
 	case "dreamer":
-		return nil, exitf(ExitConfig, "dreamer is not available")
+		return p.makeDreamer(ctx, given)
 	}
-	_ = k
 	return nil, exitf(ExitConfig, "unknown kind of worker %q", label)
+}
+
+func (p *process) makeDreamer(ctx context.Context, given Backends) (*loop, error) {
+	if p.cfg.DreamerName == "" {
+		p.cfg.DreamerName = p.cfg.WorkerName
+	}
+	if p.cfg.DreamerName == "" {
+		return nil, exitf(ExitConfig, "dreamer_name is not set")
+	}
+	p.board.add("dreamer", p.cfg.DreamerName, "megapixelsteps/s")
+	d := &dreamer{p: p, backend: given.Images, inHand: map[string]*backend.ImageJob{}, perModel: map[string]int{}, batch: p.cfg.MaxBatch}
+	if d.backend == nil {
+		if err := p.patiently(ctx, func() (err error) { d.backend, err = FindImages(ctx, &p.cfg); return err }); err != nil {
+			return nil, err
+		}
+	}
+	d.loop = newLoop(p, d)
+	d.sources = newSourceClient(ctx, &p.cfg)
+	if err := p.patiently(ctx, func() error { return d.check(ctx) }); err != nil {
+		return nil, err
+	}
+	safety, warning, err := newChecker(&p.cfg, d.info)
+	if err != nil {
+		return nil, err
+	}
+	d.safety = safety
+	if warning != "" {
+		p.log.Warn(warning)
+		p.board.warn(warning)
+	}
+	if len(d.offered) == 0 {
+		return nil, exitf(ExitConfig, "no model to offer: the image server has %s; models_to_load and model_map say which of them is which", strings.Join(d.info.Models, ", "))
+	}
+	p.log.Info("dreamer", "server", d.info.Kind, "models", strings.Join(d.offered, ", "), "max_pixels", p.cfg.MaxPixels(), "agent", d.agent())
+	return d.loop, nil
 }
 
 // patiently repeats f until it succeeds, the inference server having up to two minutes to come up.

@@ -15,7 +15,7 @@ import (
 
 // tapes are recordings of exercise against real servers: ComfyUI of March 2024, which ends a prompt by an "executing"
 // without a node, and 0.3.75, which sends "execution_success" too.
-var tapes = []string{"testdata/comfyui-2024-03.json.gz"}
+var tapes = []string{"testdata/comfyui-2024-03.json.gz", "testdata/comfyui-0.3.75.json.gz"}
 
 // recording puts a recorder between driver and real server when HORDE_TEST_RECORD names a file.
 func recording(t *testing.T, e *backend.Endpoint) (*backend.Endpoint, error) {

@@ -237,6 +237,10 @@ func Load(path string) (*Player, error) {
 	}
 	p := &Player{answers: map[string][]Exchange{}, sockets: tape.Sockets, begun: make(chan struct{})}
 	for _, e := range tape.Exchanges {
+		if strings.HasPrefix(e.Key, "GET ") {
+			// Of a question that was asked until it had an answer, the answer counts.
+			p.answers[e.Key] = nil
+		}
 		p.answers[e.Key] = append(p.answers[e.Key], e)
 	}
 	return p, nil
@@ -287,13 +291,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // socket plays the messages of the next connection, after a prompt was queued.
 func (p *Player) socket(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer conn.CloseNow()
-	ctx, cancel := context.WithTimeout(conn.CloseRead(r.Context()), time.Minute)
-	defer cancel()
+	// Before the handshake ends: the prompt may come right after it.
 	p.mu.Lock()
 	var frames []string
 	if len(p.sockets) > 0 {
@@ -301,6 +299,13 @@ func (p *Player) socket(w http.ResponseWriter, r *http.Request) {
 	}
 	begun := p.begun
 	p.mu.Unlock()
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.CloseNow()
+	ctx, cancel := context.WithTimeout(conn.CloseRead(r.Context()), time.Minute)
+	defer cancel()
 	select {
 	case <-begun:
 	case <-ctx.Done():
