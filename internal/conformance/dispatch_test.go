@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -620,11 +621,11 @@ func TestDispatch21FastWorkersOnly(t *testing.T) {
 // workerID is the id of a text worker, which is made if need be.
 func (s *server) workerID(owner account, name string) string {
 	s.t.Helper()
-	if a := s.get("/workers/name/"+name, account{}); a.status == http.StatusOK {
+	if a := s.get("/workers/name/"+url.PathEscape(name), account{}); a.status == http.StatusOK {
 		return a.str("id")
 	}
 	s.noJob(s.popText(owner, name, fields{"models": []string{"nobody asks for this"}, "max_length": 16}))
-	return s.want(s.get("/workers/name/"+name, account{}), http.StatusOK).str("id")
+	return s.want(s.get("/workers/name/"+url.PathEscape(name), account{}), http.StatusOK).str("id")
 }
 
 func TestDispatch23WorkersPerUser(t *testing.T) {
