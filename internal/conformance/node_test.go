@@ -22,6 +22,7 @@ import (
 	"horde/internal/engine"
 	"horde/internal/horde"
 	"horde/internal/node"
+	"horde/internal/picture"
 )
 
 // The bridge agents of the examples.
@@ -29,6 +30,11 @@ const (
 	reGen     = "AI Horde Worker reGen:13:https://example.org"
 	validated = "KoboldCppEmbedWorker:2:https://example.org"
 )
+
+func TestMain(m *testing.M) {
+	go picture.Warm() // as a node that serves does; with the race detector it takes long
+	os.Exit(m.Run())
+}
 
 // server is a node that is called without a network, so that it also runs in a bubble.
 type server struct {

@@ -94,14 +94,7 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 	}
 }
 
-// seal closes the open batch for changes and copies what it holds.
-func (e *Engine) seal() *store.Batch {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, s := e.sealLocked()
-	return s
-}
-
+// sealLocked closes the open batch for changes and copies what it holds. It is called with the lock.
 func (e *Engine) sealLocked() (*batch, *store.Batch) {
 	b := e.open
 	e.open = newBatch()

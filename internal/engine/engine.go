@@ -183,10 +183,12 @@ func (e *Engine) seed(ctx context.Context) error {
 		e.byKey[hash] = anon
 		e.open.user(anon)
 	}
+	b, batch := e.sealLocked()
 	e.mu.Unlock()
-	if err := e.Store.Commit(ctx, e.seal()); err != nil {
+	if err := e.Store.Commit(ctx, batch); err != nil {
 		return fmt.Errorf("seed the record: %w", err)
 	}
+	close(b.done) // readers of the anonymous account wait for it
 	return nil
 }
 
