@@ -51,18 +51,19 @@ func missing(t *testing.T, format string, args ...any) {
 // scriptTime is what a script may take: it starts an interpreter, and machines that run tests are busy.
 const scriptTime = 4 * time.Minute
 
-// play runs a script against a node of its own, with an account that asks and one that works, and compares what it says
+// play runs a script against a node of its own, with accounts that ask, work and moderate, and compares what it says
 // with the transcript. In the end the node's books must be right.
 func play(t *testing.T, transcript string, env []string, command ...string) {
 	t.Helper()
 	s := nodetest.Start(t)
 	_, requester := s.User("requester", 100_000, 0)
 	_, owner := s.User("owner", 0, horde.Trusted)
+	_, moderator := s.User("moderator", 0, horde.Moderator)
 
 	ctx, cancel := context.WithTimeout(t.Context(), scriptTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "AI_HORDE_URL="+s.URL+"/api/", "REQUESTER_KEY="+requester, "OWNER_KEY="+owner)
+	cmd.Env = append(os.Environ(), "AI_HORDE_URL="+s.URL+"/api/", "REQUESTER_KEY="+requester, "OWNER_KEY="+owner, "MODERATOR_KEY="+moderator)
 	cmd.Env = append(cmd.Env, env...)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
