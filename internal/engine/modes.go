@@ -196,16 +196,20 @@ func (e *Engine) activeModel(k horde.Kind, name string, threads int, running wor
 
 // modelThreads counts the threads that offer each model. Workers in maintenance do not count.
 func (e *Engine) modelThreads(k horde.Kind, now time.Time) map[string]int {
-	threads := map[string]int{}
-	for _, w := range e.online(k, now).workers {
+	t := e.online(k, now)
+	if t.models != nil {
+		return t.models
+	}
+	t.models = map[string]int{}
+	for _, w := range t.workers {
 		if w.Maintenance {
 			continue
 		}
 		for _, m := range w.Models {
-			threads[m] += w.Threads
+			t.models[m] += w.Threads
 		}
 	}
-	return threads
+	return t.models
 }
 
 // work is what is being made.

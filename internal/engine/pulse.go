@@ -77,7 +77,9 @@ type there struct {
 	threads int
 	// speed is the mean of all samples of all workers of the kind, in raw things a second; zero without any.
 	speed float64
-	until time.Time
+	// models counts the threads that offer each model. Nil until somebody asks: see modelThreads.
+	models map[string]int
+	until  time.Time
 }
 
 // totals counts the online workers and their threads.

@@ -16,9 +16,10 @@ import (
 type state struct {
 	settings *store.Settings
 
-	users   map[horde.UserID]*user
-	byKey   map[string]*user // by hash of the API key
-	byOAuth map[string]*user
+	users    map[horde.UserID]*user
+	byKey    map[string]*user // by hash of the API key
+	byOAuth  map[string]*user
+	rankings map[bool]ranking // of the public list of accounts, by whether it is by age
 	// services are the users who may speak for the addresses of others, by hash of their passkey.
 	services map[string]*user
 
@@ -94,7 +95,7 @@ func newState(r *store.State, now time.Time) *state {
 		workers: make(map[horde.WorkerID]*worker, len(r.Workers)), byName: make(map[string]*worker, len(r.Workers)),
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
-		pulse: map[horde.Kind]*pulse{},
+		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{},
 	}
 	for _, k := range horde.Kinds {
 		s.queues[k] = dispatch.New(k)

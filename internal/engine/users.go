@@ -102,29 +102,60 @@ func (e *Engine) Users(ctx context.Context, page int, byAge bool) ([]UserView, e
 	if page > UsersPages {
 		return nil, nil
 	}
-	return e.list(ctx, seesPublic, func(all []*user) []*user {
-		slices.SortFunc(all, func(a, b *user) int {
-			if byAge {
-				return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
-			}
-			return cmp.Or(cmp.Compare(e.book.Balance(b.ID).Spendable, e.book.Balance(a.ID).Spendable), cmp.Compare(a.ID, b.ID))
-		})
+	return e.list(ctx, seesPublic, func() []*user {
+		all := e.ranked(byAge, time.Now())
 		first := min((page-1)*UsersPage, len(all))
 		return all[first:min(first+UsersPage, len(all))]
 	})
 }
 
-// list shows the accounts that choose takes from all that are alive, once all of them are in the record.
-func (e *Engine) list(ctx context.Context, sees privilege, choose func([]*user) []*user) ([]UserView, error) {
+// ranking is a sorted list of the accounts, kept for a while where sorting takes long.
+type ranking struct {
+	users []*user
+	until time.Time
+}
+
+const (
+	rankingFor  = 10 * time.Second
+	rankingFrom = 1000 // fewer accounts are sorted each time
+)
+
+// ranked lists the accounts that are alive in the order of the public list.
+func (e *Engine) ranked(byAge bool, now time.Time) []*user {
+	if r := e.rankings[byAge]; now.Before(r.until) {
+		return r.users
+	}
+	all := e.allUsers()
+	slices.SortFunc(all, func(a, b *user) int {
+		if byAge {
+			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+		}
+		return cmp.Or(cmp.Compare(e.book.Balance(b.ID).Spendable, e.book.Balance(a.ID).Spendable), cmp.Compare(a.ID, b.ID))
+	})
+	if len(all) >= rankingFrom {
+		e.rankings[byAge] = ranking{all, now.Add(rankingFor)}
+	}
+	return all
+}
+
+func (e *Engine) allUsers() []*user {
+	all := make([]*user, 0, len(e.users))
+	for id, u := range e.users {
+		if e.alive(id) != nil {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// list shows the accounts that choose names, once all of them are in the record.
+func (e *Engine) list(ctx context.Context, sees privilege, choose func() []*user) ([]UserView, error) {
 	views, waits := []UserView{}, []*batch{}
 	if err := e.do(func() {
-		all := make([]*user, 0, len(e.users))
-		for id, u := range e.users {
-			if e.alive(id) != nil {
-				all = append(all, u)
+		for _, u := range choose() {
+			if e.alive(u.ID) == nil {
+				continue // wiped since the list was sorted
 			}
-		}
-		for _, u := range choose(all) {
 			views, waits = append(views, e.view(u, sees)), append(waits, u.pending())
 		}
 	}); err != nil {
@@ -529,7 +560,8 @@ func (e *Engine) ShowUser(ctx context.Context, id horde.UserID) (UserView, error
 
 // AllUsers shows all accounts to the operator, by id.
 func (e *Engine) AllUsers(ctx context.Context) ([]UserView, error) {
-	return e.list(ctx, seesAll, func(all []*user) []*user {
+	return e.list(ctx, seesAll, func() []*user {
+		all := e.allUsers()
 		slices.SortFunc(all, func(a, b *user) int { return cmp.Compare(a.ID, b.ID) })
 		return all
 	})
