@@ -68,9 +68,8 @@ type KindStatus struct {
 
 // JobStatus is a job in hand.
 type JobStatus struct {
-	ID    string `json:"id"`
-	Model string `json:"model"`
-	// What describes it: "512x512 30 steps" or "80 tokens".
+	ID string `json:"id"`
+	// What describes it: "Deliberate 512x512 30 steps", or "some-model, 80 tokens".
 	What  string `json:"what"`
 	Stage string `json:"stage"`
 	// Step and Steps are sampler steps or tokens; Steps is 0 when unknown.

@@ -45,17 +45,18 @@ func (f *fakeImages) Generate(ctx context.Context, j *backend.ImageJob, progress
 	if len(f.fails) > 0 {
 		err, f.fails = f.fails[0], f.fails[1:]
 	}
+	takes := f.takes
 	f.mu.Unlock()
 	if err != nil {
 		return backend.ImageResult{}, err
 	}
-	for at := time.Duration(0); at < f.takes; at += time.Second {
+	for at := time.Duration(0); at < takes; at += time.Second {
 		select {
 		case <-ctx.Done():
 			return backend.ImageResult{}, ctx.Err()
 		case <-time.After(time.Second):
 			if !f.stuck {
-				progress(backend.ImageProgress{Stage: "sampling", Step: int(at/time.Second) + 1, Steps: int(f.takes / time.Second)})
+				progress(backend.ImageProgress{Stage: "sampling", Step: int(at/time.Second) + 1, Steps: int(takes / time.Second)})
 			}
 		}
 	}
@@ -223,6 +224,30 @@ func TestDreamerHandsBackWhatItCannotFinish(t *testing.T) {
 		}
 		if got := states(h.submitted()); got["a"] != "ok" || got["b"] != "faulted" || b.calls != 2 {
 			t.Errorf("submitted %v after %d calls", got, b.calls)
+		}
+	})
+}
+
+// An estimate from a slow start must not make the worker refuse for ever: a job that did not wait is tried.
+func TestDreamerTriesAgainAfterASlowStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &fakeHorde{jobs: []string{imageJob([]string{"a"}, 600, true, "", "")}}
+		b := &fakeImages{takes: 300 * time.Second}
+		go func() {
+			time.Sleep(310 * time.Second)
+			b.mu.Lock()
+			b.takes = 2 * time.Second
+			b.mu.Unlock()
+			h.mu.Lock()
+			h.jobs = append(h.jobs, imageJob([]string{"b"}, 150, true, "", ""))
+			h.mu.Unlock()
+		}()
+		if err := runDreamer(t, h, b, 400*time.Second, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := states(h.submitted()); got["a"] != "ok" || got["b"] != "ok" {
+			t.Errorf("submitted %v", got)
 		}
 	})
 }

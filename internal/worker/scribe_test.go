@@ -93,16 +93,17 @@ func TestScribeFailures(t *testing.T) {
 		want  map[string]string
 		calls int
 	}{
-		"a refused job is handed back at once":           {[]error{refused}, nil, map[string]string{"a": "faulted", "b": "ok"}, 2},
-		"a busy server is asked again":                   {[]error{busy, busy, busy, busy}, nil, map[string]string{"a": "ok", "b": "ok"}, 6},
-		"but not for ever":                               {[]error{busy, busy, busy, busy, busy}, nil, map[string]string{"a": "faulted", "b": "ok"}, 6},
-		"a reply that makes no sense is asked again":     {[]error{backend.Errorf(backend.Failed, "stream: not JSON")}, nil, map[string]string{"a": "ok", "b": "ok"}, 3},
-		"a submit is repeated after 503":                 {nil, map[string][]failure{"/generate/text/submit": {{503, ""}, {503, ""}, {503, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
-		"a lost answer means submitted":                  {nil, map[string][]failure{"/generate/text/submit": {{-1, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
-		"an expired job is dropped":                      {nil, map[string][]failure{"/generate/text/submit": {{404, "InvalidJobID"}}}, map[string]string{"b": "ok"}, 2},
-		"a late one too":                                 {nil, map[string][]failure{"/generate/text/submit": {{400, "AbortedGen"}}}, map[string]string{"b": "ok"}, 2},
-		"a result that does not validate is handed back": {nil, map[string][]failure{"/generate/text/submit": {{400, ""}}}, map[string]string{"a": "faulted", "b": "ok"}, 2},
-		"pops go on after 500s":                          {nil, map[string][]failure{"/generate/text/pop": {{500, ""}, {0, ""}, {429, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
+		"a refused job is handed back at once":                      {[]error{refused}, nil, map[string]string{"a": "faulted", "b": "ok"}, 2},
+		"a busy server is asked again":                              {[]error{busy, busy, busy, busy}, nil, map[string]string{"a": "ok", "b": "ok"}, 6},
+		"but not for ever":                                          {[]error{busy, busy, busy, busy, busy}, nil, map[string]string{"a": "faulted", "b": "ok"}, 6},
+		"a reply that makes no sense is asked again":                {[]error{backend.Errorf(backend.Failed, "stream: not JSON")}, nil, map[string]string{"a": "ok", "b": "ok"}, 3},
+		"a submit is repeated after 503":                            {nil, map[string][]failure{"/generate/text/submit": {{503, ""}, {503, ""}, {503, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
+		"B129: a result waits until the horde can be reached again": {nil, map[string][]failure{"/generate/text/submit": {{0, ""}, {0, ""}, {0, ""}, {0, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
+		"a lost answer means submitted":                             {nil, map[string][]failure{"/generate/text/submit": {{-1, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
+		"an expired job is dropped":                                 {nil, map[string][]failure{"/generate/text/submit": {{404, "InvalidJobID"}}}, map[string]string{"b": "ok"}, 2},
+		"a late one too":                                            {nil, map[string][]failure{"/generate/text/submit": {{400, "AbortedGen"}}}, map[string]string{"b": "ok"}, 2},
+		"a result that does not validate is handed back":            {nil, map[string][]failure{"/generate/text/submit": {{400, ""}}}, map[string]string{"a": "faulted", "b": "ok"}, 2},
+		"pops go on after 500s":                                     {nil, map[string][]failure{"/generate/text/pop": {{500, ""}, {0, ""}, {429, ""}}}, map[string]string{"a": "ok", "b": "ok"}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

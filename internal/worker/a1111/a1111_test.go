@@ -12,7 +12,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -281,25 +280,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// realServer is the address of sd-server with the checkpoint of hack/sdserver.sh.
-const realServer = "HORDE_TEST_SDSERVER"
-
 const tape = "testdata/sdserver.json.gz"
-
-func TestReal(t *testing.T) {
-	at := os.Getenv(realServer)
-	if at == "" {
-		t.Skip(realServer + " is not set")
-	}
-	file := os.Getenv("HORDE_TEST_RECORD")
-	rec := recorded.NewRecorder(at, nil)
-	exercise(t, New(start(t, rec), "sdcpp", nil))
-	if file != "" && !t.Failed() {
-		if err := rec.Save(file, "sd-server of stable-diffusion.cpp"); err != nil {
-			t.Error(err)
-		}
-	}
-}
 
 func TestRecorded(t *testing.T) {
 	t.Parallel()
