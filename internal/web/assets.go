@@ -60,10 +60,10 @@ func assetPath(plain string) string {
 	return p
 }
 
-func serveAsset(w http.ResponseWriter, req *http.Request) {
+func (p *pages) serveAsset(w http.ResponseWriter, req *http.Request) {
 	a, ok := assets[req.PathValue("file")]
 	if !ok {
-		http.NotFound(w, req)
+		p.router.WriteError(w, req, &refusal{Status: http.StatusNotFound})
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")

@@ -35,14 +35,6 @@ var chromium struct {
 	err  error
 }
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if chromium.stop != nil {
-		chromium.stop()
-	}
-	os.Exit(code)
-}
-
 // browser starts the browser, or skips the test where there is none.
 func browser(t *testing.T) context.Context {
 	t.Helper()
@@ -95,7 +87,7 @@ var (
 )
 
 // patience is how long anything on a page may take: much more than it does, for machines that are busy.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // tab is a page in a profile of its own. When its test ends, it fails the test if the page talked to anybody but the
 // node, or if its script or its policy had something to complain about.

@@ -41,6 +41,8 @@ type Site struct {
 	// PublicURL is where the world reaches the horde: "https://horde.example". Empty means the address by which each
 	// visitor came.
 	PublicURL string
+	// SourceURL is where the source of the program can be had, which the AGPL asks for of a changed one. Empty shows no link.
+	SourceURL string
 	// ImageOrigins are further origins from which results are served, such as "https://images.example".
 	ImageOrigins []string
 	Accounts     Accounts
@@ -73,7 +75,7 @@ func Mount(s Site, r *api.Router) {
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
 	r.Mount("/register", LimitsSignUp, p.guarded(http.HandlerFunc(p.signUp)), http.MethodPost)
-	r.Mount("/assets/{file}", nil, http.HandlerFunc(serveAsset))
+	r.Mount("/assets/{file}", nil, http.HandlerFunc(p.serveAsset))
 	r.Mount("/favicon.ico", nil, http.HandlerFunc(serveFavicon))
 	r.Mount("/robots.txt", nil, http.HandlerFunc(serveRobots))
 	r.SetErrorPage(p.refuse)
@@ -104,7 +106,7 @@ type pages struct {
 
 // view is what a template sees.
 type view struct {
-	Title, Version string
+	Title, Version, SourceURL string
 	// Base is where the horde is reached, without a slash at the end; Path the page's own.
 	Base, Path string
 	// Demos are the models that are no models.
@@ -125,7 +127,7 @@ type view struct {
 
 func (p *pages) view(req *http.Request) view {
 	return view{
-		Title: p.Title, Version: p.Version, Base: p.base(req), Path: req.URL.Path,
+		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, Base: p.base(req), Path: req.URL.Path,
 		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName,
 	}
 }

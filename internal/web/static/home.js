@@ -226,6 +226,7 @@ async function pursue(request) {
   $('result').replaceChildren();
   $('progress').hidden = false;
   $('progress').removeAttribute('value');
+  $('tray').scrollIntoView({ block: 'nearest' }); // on a phone it is below the form
   try {
     if (!running.id) {
       running.id = (await call('POST', paths[kind].submit, { body: order, key: keyNow() })).id;
