@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package civitai reads what the hordeling needs of CivitAI: the description of a model, the choice of the file that
+// holds its textual inversion, and the download of that file.
+package civitai
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// TypeTextualInversion is the type of models that are embeddings.
+const TypeTextualInversion = "TextualInversion"
+
+// MaxModelID is the largest id that CivitAI knows; above it, it answers 400.
+const MaxModelID = 1<<31 - 1
+
+// Model is a model as far as it matters here: of its versions only the newest published one.
+type Model struct {
+	ID   int64
+	Type string
+	// Name is the author's text.
+	Name string
+	// VersionID and Files are those of the newest version; 0 and nil where no version is published.
+	VersionID int64
+	Files     []File
+}
+
+// File is one file of a version.
+type File struct {
+	// ID is unique among all files.
+	ID int64
+	// Name is the author's text: it may hold anything, "../" included.
+	Name string
+	// Type is "Model", "Pruned Model", "Negative", "Training Data", ...
+	Type string
+	// Format is "SafeTensor", "PickleTensor", "Other", ... or empty.
+	Format string
+	// SHA256 is lower-case hex; empty while CivitAI has not hashed the file.
+	SHA256 string
+	// SizeKB is in KiB, with fractions.
+	SizeKB float64
+	// DownloadURL is where the file is had; it redirects.
+	DownloadURL string
+	// Primary: the file that CivitAI prefers.
+	Primary bool
+	// Flagged: a scan of CivitAI found the file dangerous.
+	Flagged bool
+}
+
+// scanDanger is the result of a scan that found something.
+const scanDanger = "Danger"
+
+// wireModel is the answer of GET /api/v1/models/{id}, as far as it is read.
+type wireModel struct {
+	ID       int64  `json:"id"`
+	Type     string `json:"type"`
+	Name     string `json:"name"`
+	Versions []struct {
+		ID    int64      `json:"id"`
+		Files []wireFile `json:"files"`
+	} `json:"modelVersions"`
+}
+
+type wireFile struct {
+	ID       int64  `json:"id"`
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Metadata struct {
+		Format string `json:"format"`
+	} `json:"metadata"`
+	Hashes struct {
+		SHA256 string `json:"SHA256"`
+	} `json:"hashes"`
+	SizeKB           float64 `json:"sizeKB"`
+	DownloadURL      string  `json:"downloadUrl"`
+	Primary          bool    `json:"primary"`
+	PickleScanResult string  `json:"pickleScanResult"`
+	VirusScanResult  string  `json:"virusScanResult"`
+}
+
+// decodeModel reads an answer. Missing keys are no error: what lacks them is not usable.
+func decodeModel(body []byte) (*Model, error) {
+	var w wireModel
+	if err := json.Unmarshal(body, &w); err != nil {
+		return nil, err
+	}
+	if w.Type == "" {
+		return nil, errors.New("the answer is no model")
+	}
+	m := &Model{ID: w.ID, Type: w.Type, Name: w.Name}
+	if len(w.Versions) == 0 {
+		return m, nil
+	}
+	m.VersionID = w.Versions[0].ID
+	for _, f := range w.Versions[0].Files {
+		sha := strings.ToLower(f.Hashes.SHA256)
+		if b, err := hex.DecodeString(sha); err != nil || len(b) != 32 {
+			sha = ""
+		}
+		m.Files = append(m.Files, File{
+			ID: f.ID, Name: f.Name, Type: f.Type, Format: f.Metadata.Format, SHA256: sha, SizeKB: f.SizeKB,
+			DownloadURL: f.DownloadURL, Primary: f.Primary,
+			Flagged: f.PickleScanResult == scanDanger || f.VirusScanResult == scanDanger,
+		})
+	}
+	return m, nil
+}
+
+// Kind is the format of weights that a file holds.
+type Kind uint8
+
+// The kinds in the order of preference. None is no weights at all.
+const (
+	None Kind = iota
+	Safetensors
+	Pickle
+)
+
+var (
+	// notWeights are the file types that are never the embedding.
+	notWeights = []string{"Training Data", "Config", "Archive", "Workflow"}
+	// mainTypes are the types of the embedding itself, as opposed to companions such as "Negative".
+	mainTypes      = []string{"Model", "Pruned Model"}
+	pickleSuffixes = []string{".pt", ".bin", ".pth", ".ckpt"}
+)
+
+// Kind tells what f holds by its format or, where that says nothing, by the suffix of its name in any case.
+func (f *File) Kind() Kind {
+	switch f.Format {
+	case "SafeTensor":
+		return Safetensors
+	case "PickleTensor":
+		return Pickle
+	case "", "Other":
+		name := strings.ToLower(f.Name)
+		if strings.HasSuffix(name, ".safetensors") {
+			return Safetensors
+		}
+		if slices.ContainsFunc(pickleSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) {
+			return Pickle
+		}
+	}
+	return None
+}
+
+// Choose returns the file of m that a worker should get, or nil if none is usable: safetensors before pickles, primary
+// before others, then CivitAI's order. Companions such as negatives count only where there is no main file.
+func Choose(m *Model) *File {
+	var usable []*File
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Kind() != None && !slices.Contains(notWeights, f.Type) && f.ID > 0 && f.DownloadURL != "" {
+			usable = append(usable, f)
+		}
+	}
+	isMain := func(f *File) bool { return slices.Contains(mainTypes, f.Type) }
+	if slices.ContainsFunc(usable, isMain) {
+		usable = slices.DeleteFunc(usable, func(f *File) bool { return !isMain(f) })
+	}
+	if len(usable) == 0 {
+		return nil
+	}
+	order := func(f *File) int {
+		n := 2 * int(f.Kind())
+		if !f.Primary {
+			n++
+		}
+		return n
+	}
+	return slices.MinFunc(usable, func(a, b *File) int { return order(a) - order(b) })
+}
