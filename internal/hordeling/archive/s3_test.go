@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package archive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"horde/internal/hordeling/hordelingtest"
+)
+
+// startS3 starts versitygw, a real S3 server, over a directory with an empty bucket "hordeling".
+func startS3(t *testing.T) (endpoint string) {
+	t.Helper()
+	program := hordelingtest.Part(t, "bin/versitygw")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "hordeling"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	cmd := exec.Command(program, "--port", addr, "posix", dir)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=access", "ROOT_SECRET_KEY=secretsecret")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+			return "http://" + addr
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("versitygw does not listen")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestS3(t *testing.T) {
+	t.Parallel()
+	endpoint := startS3(t)
+	ctx := context.Background()
+	bucket, err := OpenS3(ctx, S3{Endpoint: endpoint, Bucket: "hordeling", AccessKey: "access", SecretKey: "secretsecret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	a := open(t, bucket, Config{LinkLife: time.Minute})
+	stem := keep(t, a, 17, []byte("0123456789"))
+	if row := find(t, open(t, bucket, Config{}), stem); row == nil || row.Size != 10 {
+		t.Fatalf("another node finds %+v", row)
+	}
+	link, err := a.Link(ctx, stem, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(link, endpoint+"/hordeling/ti/17-") || !strings.Contains(link, "X-Amz-Expires=60&") {
+		t.Errorf("link %s", link)
+	}
+	for byteRange, want := range map[string]string{"": "0123456789", "bytes=0-0": "0", "bytes=4-": "456789"} {
+		req, _ := http.NewRequest(http.MethodGet, link, nil)
+		status := http.StatusOK
+		if byteRange != "" {
+			req.Header.Set("Range", byteRange)
+			status = http.StatusPartialContent
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != status || string(body) != want {
+			t.Errorf("range %q: %d %q", byteRange, resp.StatusCode, body)
+		}
+	}
+	resp, err := http.Get(strings.Split(link, "?")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without signature: %d", resp.StatusCode)
+	}
+	if err := bucket.Delete(ctx, "ti/"+stem+".safetensors"); err != nil {
+		t.Fatal(err)
+	}
+	if row := find(t, a, stem); row != nil {
+		t.Errorf("found without its object: %+v", row)
+	}
+	if public, _ := open(t, bucket, Config{PublicURL: "https://files.example/x"}).Link(ctx, stem, ""); public != "https://files.example/x/ti/"+stem+".safetensors" {
+		t.Errorf("public link %s", public)
+	}
+}
+
+func TestS3ThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	bucket, err := OpenS3(ctx, S3{Endpoint: "http://127.0.0.1:1", Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	if _, err := Open(ctx, bucket, Config{}); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := OpenS3(ctx, S3{}); err == nil {
+		t.Error("a bucket without a name")
+	}
+}
