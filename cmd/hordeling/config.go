@@ -84,7 +84,7 @@ func (configCommand) Run(p *program) error {
 		}
 		value := f.Default
 		if f.IsSlice() {
-			value = "[" + strings.ReplaceAll(value, ",", ", ") + "]"
+			value = `["` + strings.ReplaceAll(value, ",", `", "`) + `"]`
 		} else if value == "" {
 			value = `""`
 		} else if strings.HasPrefix(value, ":") {

@@ -213,3 +213,14 @@ func (c *CivitAI) download(w http.ResponseWriter, r *http.Request, id string) {
 		http.Redirect(w, r, fmt.Sprintf("%s/cdn/%d?signature=abc", elsewhere, f.ID), http.StatusFound)
 	}
 }
+
+// Model is the JSON under which a model is published.
+func (c *CivitAI) Model(id int64) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, err := json.Marshal(c.models[id])
+	if err != nil {
+		panic(err)
+	}
+	return data
+}

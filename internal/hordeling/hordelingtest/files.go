@@ -68,7 +68,7 @@ func zipBy(method uint16, entries []Entry) []byte {
 
 // Model is a zip with program as its data.pkl and storages 0, 1, ...
 func Model(program string, storages ...[]byte) []byte {
-	entries := []Entry{{"x/data.pkl", []byte(program)}}
+	entries := []Entry{{"x/data.pkl", []byte(program)}, {"x/version", []byte("3\n")}}
 	for i, s := range storages {
 		entries = append(entries, Entry{fmt.Sprintf("x/data/%d", i), s})
 	}
