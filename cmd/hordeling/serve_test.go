@@ -263,6 +263,26 @@ func TestWorkerGetsItsEmbeddings(t *testing.T) {
 	}
 }
 
+// TestServiceOnS3 keeps its files in a real S3 server, from which the worker gets them by signed links.
+func TestServiceOnS3(t *testing.T) {
+	t.Parallel()
+	endpoint := hordelingtest.StartS3(t)
+	site := hordelingtest.StartCivitAI(t)
+	site.Add(1, "TextualInversion", hordelingtest.File{Name: "cat.pt", Format: "PickleTensor", Data: hordelingtest.WebUI, Primary: true})
+	public, _ := startService(t, site, "--s3-bucket", "hordeling", "--s3-endpoint", endpoint, "--s3-access-key", hordelingtest.S3Access, "--s3-secret-key", hordelingtest.S3Secret)
+	w := &worker{hordeling: public, cache: t.TempDir()}
+	l, _, err := w.ask(context.Background(), 1)
+	if err != nil || !strings.HasPrefix(l.URL, endpoint+"/hordeling/ti/") || !strings.Contains(l.URL, "X-Amz-Expires=1800&") {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	if again, _, err := w.ask(context.Background(), 1); err != nil || again != l {
+		t.Errorf("within 10 s the link changes: %+v, %v", again, err)
+	}
+	if _, err := w.get(context.Background(), 1, ""); err != nil {
+		t.Error(err)
+	}
+}
+
 // convertedFile converts data and returns the path of the result.
 func convertedFile(t *testing.T, data []byte) string {
 	t.Helper()

@@ -321,14 +321,23 @@ func (s *Service) clientAddr(r *http.Request) netip.Addr {
 	return addr.Unmap()
 }
 
-// Admin returns the surface for the operator: health and, as metrics, what handler shows.
+// readyTime bounds the look at the storage of a health check.
+const readyTime = 3 * time.Second
+
+// Admin returns the surface for the operator: /metrics, which handler shows, and /healthz, which unlike the public one
+// also asks the storage.
 func (s *Service) Admin(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.health(w, r); err != nil {
-			writeError(w, err)
+		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+		defer cancel()
+		if err := s.cfg.Archive.Ready(ctx); err != nil {
+			s.log.WarnContext(ctx, "the storage is not ready", "error", err)
+			writeError(w, ErrStorage)
+			return
 		}
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	return mux
 }

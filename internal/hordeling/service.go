@@ -277,12 +277,14 @@ func (s *Service) choose(model *civitai.Model) (*civitai.File, error) {
 	if file.SizeKB > maxSizeKB {
 		return nil, ErrFileTooLarge
 	}
-	if !s.cfg.CivitAI.Own(file.DownloadURL) {
-		s.log.Warn("a download is not on CivitAI's host", "model", model.ID, "file", file.ID)
-		return nil, ErrUpstream
-	}
-	if file.Kind() == civitai.Pickle && file.SHA256 == "" {
-		return nil, ErrScanPending
+	if file.Kind() == civitai.Pickle {
+		if !s.cfg.CivitAI.Own(file.DownloadURL) {
+			s.log.Warn("a download is not on CivitAI's host", "model", model.ID, "file", file.ID)
+			return nil, ErrUpstream
+		}
+		if file.SHA256 == "" {
+			return nil, ErrScanPending
+		}
 	}
 	return file, nil
 }

@@ -170,6 +170,7 @@ func TestOrderOfChecks(t *testing.T) {
 	h.site.Put(22, `{"type":"TextualInversion"}`)
 	h.site.Put(23, `{"type":"TextualInversion","modelVersions":[{"id":1,"files":[{"id":7,"name":"a.pt","downloadUrl":"https://elsewhere.example/x","hashes":{"SHA256":"`+strings.Repeat("ab", 32)+`"}}]}]}`)
 	h.site.Put(24, `not JSON`)
+	h.site.Put(30, `{"type":"TextualInversion","modelVersions":[{"id":1,"files":[{"id":7,"name":"a.safetensors","downloadUrl":"https://elsewhere.example/x"}]}]}`)
 	h.site.Handle("/api/v1/models/25", status(http.StatusInternalServerError))
 	h.site.Handle("/api/v1/models/26", status(http.StatusUnauthorized))
 	h.site.Add(27, ti, hordelingtest.File{Name: "n.pt", Format: "PickleTensor", Data: good, Handler: func(w http.ResponseWriter, r *http.Request) {
@@ -188,7 +189,7 @@ func TestOrderOfChecks(t *testing.T) {
 		"11": {400, "HashMismatch"}, "12": {422, "DownloadDenied"}, "13": {503, "DownloadFailed"}, "14": {422, "DownloadDenied"},
 		"15": {422, "DownloadDenied"}, "16": {422, "UnsafePickle"}, "17": {422, "CorruptFile"}, "18": {422, "UnsupportedEmbedding"},
 		"19": {422, "TooComplex"}, "20": {422, "UnsupportedPickle"}, "21": {422, "NoUsableFile"}, "22": {422, "NoUsableFile"},
-		"23": {503, "UpstreamUnavailable"}, "24": {503, "UpstreamUnavailable"}, "25": {503, "UpstreamUnavailable"}, "26": {503, "UpstreamUnavailable"},
+		"23": {503, "UpstreamUnavailable"}, "30": {200, ""}, "24": {503, "UpstreamUnavailable"}, "25": {503, "UpstreamUnavailable"}, "26": {503, "UpstreamUnavailable"},
 		"27": {503, "DownloadFailed"}, "28": {422, "FileTooLarge"}, "29": {200, ""}, "0001": {200, ""}, "99999999": {404, "ModelNotFound"},
 	} {
 		t.Run(id, func(t *testing.T) {
@@ -452,7 +453,15 @@ func TestStorageThatFailsIsTransient(t *testing.T) {
 	if h.cfg.Archive, err = archive.Open(context.Background(), bucket, archive.Config{Local: true}); err != nil {
 		t.Fatal(err)
 	}
-	bucket.Close()
+	admin := h.Admin(http.NotFoundHandler())
+	for _, want := range []int{200, 503} {
+		w := httptest.NewRecorder()
+		admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		if w.Code != want {
+			t.Errorf("health is %d, want %d", w.Code, want)
+		}
+		bucket.Close()
+	}
 	if w := h.embedding(1); w.Code != 503 || body(t, w)["rc"] != "StorageUnavailable" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

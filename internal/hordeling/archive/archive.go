@@ -212,6 +212,15 @@ func (a *Archive) Stats() (rows int, bytes int64) {
 	return len(a.entries), a.bytes
 }
 
+// Ready tells whether the bucket can be reached.
+func (a *Archive) Ready(ctx context.Context) error {
+	ok, err := a.bucket.IsAccessible(ctx)
+	if err == nil && !ok {
+		err = errors.New("archive: the bucket is not there")
+	}
+	return err
+}
+
 // touch returns the entry of stem as most recently used, making it where it is missing.
 func (a *Archive) touch(stem string) *entry {
 	if el, ok := a.entries[stem]; ok {

@@ -6,11 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,47 +14,11 @@ import (
 	"horde/internal/hordeling/hordelingtest"
 )
 
-// startS3 starts versitygw, a real S3 server, over a directory with an empty bucket "hordeling".
-func startS3(t *testing.T) (endpoint string) {
-	t.Helper()
-	program := hordelingtest.Part(t, "bin/versitygw")
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "hordeling"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	cmd := exec.Command(program, "--port", addr, "posix", dir)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=access", "ROOT_SECRET_KEY=secretsecret")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			return "http://" + addr
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("versitygw does not listen")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 func TestS3(t *testing.T) {
 	t.Parallel()
-	endpoint := startS3(t)
+	endpoint := hordelingtest.StartS3(t)
 	ctx := context.Background()
-	bucket, err := OpenS3(ctx, S3{Endpoint: endpoint, Bucket: "hordeling", AccessKey: "access", SecretKey: "secretsecret"})
+	bucket, err := OpenS3(ctx, S3{Endpoint: endpoint, Bucket: "hordeling", AccessKey: hordelingtest.S3Access, SecretKey: hordelingtest.S3Secret})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ func TestChoose(t *testing.T) {
 		"the format wins over the suffix":  {[]civitai.File{file(3, "a.safetensors", "Model", "PickleTensor", false), file(4, "a.pt", "Model", "SafeTensor", false)}, 4},
 		"diffusers, ONNX, GGUF":            {[]civitai.File{file(3, "a.pt", "Model", "Diffusers", true), file(4, "a.bin", "Model", "ONNX", true), file(5, "a.bin", "Model", "GGUF", false)}, 0},
 		"a file without address":           {[]civitai.File{{ID: 3, Name: "a.pt", Type: "Model"}}, 0},
+		"a file with a script for address": {[]civitai.File{{ID: 3, Name: "a.pt", Type: "Model", DownloadURL: "javascript:alert(1)"}}, 0},
 		"a file without id":                {[]civitai.File{file(0, "a.pt", "Model", "PickleTensor", true)}, 0},
 	} {
 		got := civitai.Choose(&civitai.Model{Files: c.files})

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -153,7 +154,7 @@ func Choose(m *Model) *File {
 	var usable []*File
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.Kind() != None && !slices.Contains(notWeights, f.Type) && f.ID > 0 && f.DownloadURL != "" {
+		if f.Kind() != None && !slices.Contains(notWeights, f.Type) && f.ID > 0 && isWebURL(f.DownloadURL) {
 			usable = append(usable, f)
 		}
 	}
@@ -172,4 +173,10 @@ func Choose(m *Model) *File {
 		return n
 	}
 	return slices.MinFunc(usable, func(a, b *File) int { return order(a) - order(b) })
+}
+
+// isWebURL tells whether raw can be handed out as a link.
+func isWebURL(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
 }
