@@ -79,6 +79,7 @@ func run(p *program, args []string) (status int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.Configuration(loadConfig),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(helpWithDefault),
 	)
 	if err != nil {
 		panic(err) // the struct tags are wrong
@@ -99,6 +100,15 @@ func run(p *program, args []string) (status int) {
 	}
 	fmt.Fprintf(p.stderr, "hordeling: %v\n", err)
 	return 1
+}
+
+// helpWithDefault is the help of a flag with its default, which kong leaves out where there is a placeholder.
+func helpWithDefault(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if v.Default != "" && (v.IsBool() || v.Flag != nil && v.Flag.PlaceHolder != "") {
+		help += " Default: " + v.Default + "."
+	}
+	return help
 }
 
 func main() {

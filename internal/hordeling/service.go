@@ -306,12 +306,19 @@ func (s *Service) convert(ctx context.Context, model *civitai.Model, file *civit
 	fl, err := s.conversions.join(stem, admit, func() (*archive.Row, error) {
 		start := time.Now()
 		row, err := s.makeRow(model, file, stem)
+		took := time.Since(start)
+		line := s.log.With("model", model.ID, "file", file.ID, "stem", stem, "took", took.Round(time.Millisecond))
 		result := outcome(err)
-		if row != nil && row.Refused() {
+		switch {
+		case err != nil:
+			line.Warn("conversion failed", "error", err)
+		case row.Refused():
 			result = row.RC
+			line.Info("file refused", "rc", row.RC, "reason", row.Message)
+		default:
+			line.Info("file converted", "container", row.Container, "shape", row.Shape, "bytes", row.Size, "sha256", row.SHA256)
 		}
-		s.metrics.conversions.WithLabelValues(result).Observe(time.Since(start).Seconds())
-		s.log.Info("conversion", "model", model.ID, "file", file.ID, "result", result, "took", time.Since(start).Round(time.Millisecond), "row", row, "error", err)
+		s.metrics.conversions.WithLabelValues(result).Observe(took.Seconds())
 		return row, err
 	})
 	if err != nil {
