@@ -40,7 +40,7 @@ func cutText(s string) string {
 
 // traceOpcodes is how many instructions a trace follows. It is more than Decode runs, for a trace is for people who want
 // to know what the rest of a refused stream was up to.
-const traceOpcodes = 1_000_000
+const traceOpcodes = 300_000
 
 // Trace reads the instructions of the stream at the start of data, of any protocol and whether Decode would accept them
 // or not, and hands each to visit with what Python would have done. Nothing is imported, called or changed. It stops

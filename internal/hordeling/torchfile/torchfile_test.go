@@ -371,8 +371,19 @@ func TestDataGathersByStrides(t *testing.T) {
 	})
 }
 
-// fuzzOpen is the property of both containers: a file whose tensors can be gathered, or a refusal.
+// fuzzOpen is the property of both containers: a file whose tensors can be gathered, or a refusal; and streams to look at
+// whatever the data are.
 func fuzzOpen(t *testing.T, data []byte) {
+	streams, _, err := Streams(data, DefaultLimits())
+	var refusal *pickle.Refusal
+	if err != nil && !errors.As(err, &refusal) {
+		t.Fatalf("an error that is no refusal: %v", err)
+	}
+	for _, s := range streams {
+		if int64(len(s.Data)) > max(int64(len(data)), DefaultLimits().Pickle.StreamBytes) {
+			t.Fatalf("a stream of %d bytes", len(s.Data))
+		}
+	}
 	f, err := open(data)
 	if err != nil {
 		var r *pickle.Refusal
