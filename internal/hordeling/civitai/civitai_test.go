@@ -168,7 +168,7 @@ func TestDownload(t *testing.T) {
 		"redirect to a private v6":       {hordelingtest.File{Handler: redirect("http://[fd00::1]/x")}, []error{civitai.ErrDownload, fetch.ErrPrivateAddress}},
 		"redirect to a file":             {hordelingtest.File{Handler: redirect("file:///etc/passwd")}, []error{civitai.ErrDownload, fetch.ErrURL}},
 		"redirect to nowhere":            {hordelingtest.File{Handler: redirect("")}, []error{civitai.ErrDownload}},
-		"redirect in a circle":           {hordelingtest.File{Handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) }}, []error{civitai.ErrDownload, fetch.ErrRedirects}},
+		"redirect in a circle":           {hordelingtest.File{Handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }}, []error{civitai.ErrDownload, fetch.ErrRedirects}},
 		"breaks off":                     {hordelingtest.File{Handler: breaksOff}, []error{civitai.ErrDownload}},
 		"declares more than it may send": {hordelingtest.File{Handler: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }}, []error{civitai.ErrTooLarge}},
 	} {
