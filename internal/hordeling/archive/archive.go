@@ -295,9 +295,16 @@ func (a *Archive) Find(ctx context.Context, stem string) (*Row, error) {
 	return row, nil
 }
 
+// absent tells whether err means that there is no such object. S3 says "forbidden" to whoever may not list the bucket; if
+// it is something else that is forbidden, the next write tells.
+func absent(err error) bool {
+	code := gcerrors.Code(err)
+	return code == gcerrors.NotFound || code == gcerrors.PermissionDenied
+}
+
 func (a *Archive) readRow(ctx context.Context, stem string) (*Row, error) {
 	r, err := a.bucket.NewReader(ctx, rowPrefix+stem+rowSuffix, nil)
-	if gcerrors.Code(err) == gcerrors.NotFound {
+	if absent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -321,7 +328,7 @@ func (a *Archive) readRow(ctx context.Context, stem string) (*Row, error) {
 func (a *Archive) intact(ctx context.Context, stem string, row *Row, verified bool) (bool, error) {
 	key := objectPrefix + stem + objectSuffix
 	attrs, err := a.bucket.Attributes(ctx, key)
-	if gcerrors.Code(err) == gcerrors.NotFound {
+	if absent(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -462,7 +469,7 @@ func (a *Archive) Object(ctx context.Context, key string) (*blob.Reader, *Row, e
 		return nil, nil, err
 	}
 	r, err := a.bucket.NewReader(ctx, key, nil)
-	if gcerrors.Code(err) == gcerrors.NotFound {
+	if absent(err) {
 		return nil, nil, nil
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -85,5 +86,32 @@ func TestS3ThatIsNotThere(t *testing.T) {
 	}
 	if _, err := OpenS3(ctx, S3{}); err == nil {
 		t.Error("a bucket without a name")
+	}
+}
+
+// TestForbiddenObjectsAreAbsent is what S3 answers for a missing object to whoever may not list the bucket.
+func TestForbiddenObjectsAreAbsent(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("list-type") {
+			io.WriteString(w, `<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>`)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`)
+	}))
+	defer server.Close()
+	ctx := context.Background()
+	bucket, err := OpenS3(ctx, S3{Endpoint: server.URL, Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	a := open(t, bucket, Config{})
+	if row := find(t, a, Stem(1, strings.Repeat("ab", 32))); row != nil {
+		t.Errorf("found %+v", row)
+	}
+	if err := a.KeepRefusal(ctx, Stem(1, strings.Repeat("ab", 32)), &Row{RC: "UnsafePickle"}); err == nil {
+		t.Error("a forbidden write is no error")
 	}
 }
