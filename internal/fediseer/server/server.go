@@ -48,6 +48,7 @@ const (
 )
 
 // Config is everything that can be set. See the flags of the command for what each means; Default fills in the defaults.
+// An empty PublicURL is the address that the service listens on.
 type Config struct {
 	Listen    string
 	Data      string
@@ -289,6 +290,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	cfg.Listen = listener.Addr().String()
+	if cfg.PublicURL == "" {
+		cfg.PublicURL = "http://" + cfg.Listen
+	}
 	s, err := Open(ctx, cfg, log)
 	if err != nil {
 		listener.Close()
