@@ -3,6 +3,7 @@
 package fediseer
 
 import (
+	"encoding/binary"
 	"net/http"
 	"slices"
 	"strings"
@@ -87,75 +88,163 @@ func (f Filter) ExpandMeta() Filter {
 	return f
 }
 
-// Pass reports whether an instance with these judgements passes. count is the number of judgements, reasons the
-// lower-cased reasons among them.
-func (f Filter) Pass(count int, reasons []string) bool {
-	least := max(f.Min, 1)
-	if f.Reasons == nil {
-		return count >= least
-	}
-	for _, want := range f.Reasons {
-		n := 0
-		for _, r := range reasons {
-			if strings.Contains(r, want) {
-				n++
-			}
-		}
-		if n >= least {
-			return true
-		}
-	}
-	return false
-}
-
 // ListEntry is one judgement of a judge's list, without its evidence.
 type ListEntry struct {
+	ID       int64 // of the judgement, within its kind
 	TargetID int64
 	Target   Domain
-	Reason   *string
+	// Reason is nil if none was given. Equal reasons may share one pointer.
+	Reason      *string
+	HasEvidence bool
 }
 
 // Combined is one judged instance of a list over several judges.
 type Combined struct {
 	TargetID int64
 	Target   Domain
-	Count    int // judgements, with and without reason
+	Count    int         // judgements, with and without reason
+	Said     []ListEntry // the judgements, if they were asked for
 }
 
-// Combine counts the judgements of all lists by judged instance, filters, and sorts by domain.
-func Combine(lists [][]ListEntry, f Filter) []Combined {
-	total := 0
+// Cut is a part of a list: at most Limit lines after the first Offset. A Limit of 0 is all.
+type Cut struct{ Offset, Limit int }
+
+// Combine merges lists that are each sorted by domain, counts the judgements by judged instance, filters, and returns a
+// part of what is left, in the order of the domains. With said, each line holds its judgements. It stops as soon as the
+// part is full, so that a page costs what a page holds, however long the lists are.
+func Combine(lists [][]ListEntry, f Filter, part Cut, said bool) []Combined {
+	h := make(merge, 0, len(lists))
 	for _, l := range lists {
-		total += len(l)
+		if len(l) > 0 {
+			h = append(h, cursor{prefix(l[0].Target), l})
+		}
 	}
-	if total == 0 {
-		return nil
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.down(i)
 	}
-	counts := make(map[int64]Combined, min(total, 1<<16))
-	var reasons map[int64][]string
-	if f.Reasons != nil {
-		reasons = make(map[int64][]string)
-	}
-	for _, l := range lists {
-		for i := range l {
-			e := &l[i]
-			c := counts[e.TargetID]
-			c.TargetID, c.Target = e.TargetID, e.Target
+	m := matcher{f: f, least: max(f.Min, 1), counts: make([]int, len(f.Reasons)), known: map[*string][]int{}}
+	var out []Combined
+	for skip := part.Offset; len(h) > 0; {
+		first := h[0].list[0]
+		c := Combined{TargetID: first.TargetID, Target: first.Target}
+		m.reset()
+		for len(h) > 0 && h[0].list[0].TargetID == first.TargetID {
+			e := &h[0].list[0]
 			c.Count++
-			counts[e.TargetID] = c
-			if reasons != nil && e.Reason != nil {
-				reasons[e.TargetID] = append(reasons[e.TargetID], strings.ToLower(*e.Reason))
+			m.add(e.Reason)
+			if said {
+				c.Said = append(c.Said, *e)
+			}
+			h.next()
+		}
+		if !m.passes(c.Count) {
+			continue
+		}
+		if skip > 0 {
+			skip--
+			continue
+		}
+		out = append(out, c)
+		if len(out) == part.Limit {
+			break
+		}
+	}
+	return out
+}
+
+// matcher applies a filter to one judged instance after the other. It remembers which of the filter's texts a reason
+// contains, since few reasons are distinct.
+type matcher struct {
+	f      Filter
+	least  int
+	counts []int // by text of the filter, for the present instance
+	known  map[*string][]int
+}
+
+func (m *matcher) reset() { clear(m.counts) }
+
+func (m *matcher) add(reason *string) {
+	if m.f.Reasons == nil || reason == nil {
+		return
+	}
+	found, ok := m.known[reason]
+	if !ok {
+		low := strings.ToLower(*reason)
+		for i, want := range m.f.Reasons {
+			if strings.Contains(low, want) {
+				found = append(found, i)
 			}
 		}
+		m.known[reason] = found
 	}
-	out := make([]Combined, 0, len(counts))
-	for id, c := range counts {
-		if f.Pass(c.Count, reasons[id]) {
-			out = append(out, c)
+	for _, i := range found {
+		m.counts[i]++
+	}
+}
+
+func (m *matcher) passes(count int) bool {
+	if m.f.Reasons == nil {
+		return count >= m.least
+	}
+	for _, n := range m.counts {
+		if n >= m.least {
+			return true
 		}
 	}
-	slices.SortFunc(out, func(a, b Combined) int { return strings.Compare(string(a.Target), string(b.Target)) })
-	return out
+	return false
+}
+
+// cursor is a place in a sorted list that is not at its end; key is the prefix of the domain there.
+type cursor struct {
+	key  uint64
+	list []ListEntry
+}
+
+// prefix is the beginning of a domain as a number that compares as the text does: most comparisons need nothing more.
+func prefix(d Domain) uint64 {
+	var b [8]byte
+	copy(b[:], d)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// merge is a heap of cursors, the least domain first.
+type merge []cursor
+
+func (h merge) less(i, j int) bool {
+	if h[i].key != h[j].key {
+		return h[i].key < h[j].key
+	}
+	return h[i].list[0].Target < h[j].list[0].Target
+}
+
+func (h merge) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && h.less(child+1, child) {
+			child++
+		}
+		if !h.less(child, i) {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+// next moves the least cursor on.
+func (h *merge) next() {
+	top := &(*h)[0]
+	if top.list = top.list[1:]; len(top.list) > 0 {
+		top.key = prefix(top.list[0].Target)
+	} else {
+		last := len(*h) - 1
+		(*h)[0] = (*h)[last]
+		*h = (*h)[:last]
+	}
+	h.down(0)
 }
 
 // CanSee decides whether a requester sees the list of an owner: self tells that they are the same instance, endorsed

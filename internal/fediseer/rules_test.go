@@ -72,9 +72,13 @@ func TestCombine(t *testing.T) {
 		}
 		return ListEntry{TargetID: ids[d], Target: d, Reason: r}
 	}
+	sorted := func(l ...ListEntry) []ListEntry {
+		slices.SortFunc(l, func(a, b ListEntry) int { return strings.Compare(string(a.Target), string(b.Target)) })
+		return l
+	}
 	lists := [][]ListEntry{
-		{entry("evil", s("CSAM, loli")), entry("*.evil", s("racism")), entry("evil2", nil)},
-		{entry("evil", s("spam")), entry("evil2", s("Hate Speech, spam")), entry("d", nil)},
+		sorted(entry("evil", s("CSAM, loli")), entry("*.evil", s("racism")), entry("evil2", nil)),
+		sorted(entry("evil", s("spam")), entry("evil2", s("Hate Speech, spam")), entry("d", nil)),
 	}
 	for _, c := range []struct {
 		f    Filter
@@ -88,7 +92,7 @@ func TestCombine(t *testing.T) {
 		{Filter{Reasons: SplitList(",")}, "*.evil evil evil2"},
 	} {
 		var got []string
-		for _, x := range Combine(lists, c.f) {
+		for _, x := range Combine(lists, c.f, Cut{}, false) {
 			got = append(got, string(x.Target))
 		}
 		if strings.Join(got, " ") != c.want {
@@ -148,7 +152,21 @@ func TestCombineEqualsModel(t *testing.T) {
 				want = append(want, Combined{TargetID: id, Target: Domain(fmt.Sprint("d", id)), Count: n})
 			}
 		}
-		if got := Combine(lists, f); !slices.Equal(got, want) {
+		part := Cut{Offset: rapid.IntRange(0, 9).Draw(t, "offset"), Limit: rapid.IntRange(0, 4).Draw(t, "limit")}
+		want = want[min(part.Offset, len(want)):]
+		if part.Limit > 0 {
+			want = want[:min(part.Limit, len(want))]
+		}
+		got := Combine(lists, f, part, true)
+		for i := range got {
+			if len(got[i].Said) != got[i].Count {
+				t.Fatalf("%d judgements, count %d", len(got[i].Said), got[i].Count)
+			}
+			got[i].Said = nil
+		}
+		if !slices.EqualFunc(got, want, func(a, b Combined) bool {
+			return a.TargetID == b.TargetID && a.Target == b.Target && a.Count == b.Count
+		}) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
 	})

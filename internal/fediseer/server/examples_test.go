@@ -203,6 +203,8 @@ func TestLists(t *testing.T) {
 			{"&limit=10&page=2", "", 200},
 			{"&limit=10&page=-3", "*.evil d evil evil2", 200},
 			{"&page=99999999999", "", 200},
+			{"&page=2&limit=9223372036854775807", "", 200},
+			{"&page=1&limit=9223372036854775807", "*.evil d evil evil2", 200},
 		} {
 			a := s.Do(anon, get, "/censures_given/A,b,b,unknown,%20?domains=1"+c.query, nil)
 			if a.Status != c.status || a.Domains() != c.want || a.Status == 200 && a.JSON["total"] != 6.0 {

@@ -3,8 +3,11 @@
 package store
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"horde/internal/fediseer"
 )
@@ -109,7 +112,7 @@ func (t *Tx) bumpLists(judge int64) error {
 	return err
 }
 
-// Lists returns the list of each judge, in any order within a list. The entries are shared with a cache: read only.
+// Lists returns the list of each judge, sorted by domain. The entries are shared with a cache: read only.
 func (t *Tx) Lists(k fediseer.Kind, judges []*fediseer.Instance) ([][]fediseer.ListEntry, error) {
 	out := make([][]fediseer.ListEntry, len(judges))
 	var missing []int64
@@ -126,14 +129,23 @@ func (t *Tx) Lists(k fediseer.Kind, judges []*fediseer.Instance) ([][]fediseer.L
 		return out, nil
 	}
 	x := judgementTables[k]
-	err := t.each("read "+x.name, fmt.Sprintf(`select j.%s, j.%s, i.domain, j.reason from %s j join instances i on i.id = j.%[2]s where %[4]s`,
-		x.judge, x.target, x.name, t.s.dialect.inInts("j."+x.judge, "$1")), []any{t.s.dialect.intList(missing)}, func(scan func(...any) error) error {
+	hasEvidence := "false"
+	if k.HasEvidence() {
+		hasEvidence = "j.evidence is not null"
+	}
+	texts := t.s.lists.interner()
+	err := t.each("read "+x.name, fmt.Sprintf(`select j.id, j.%s, j.%s, i.domain, j.reason, %s from %s j join instances i on i.id = j.%[2]s where %[5]s`,
+		x.judge, x.target, hasEvidence, x.name, t.s.dialect.inInts("j."+x.judge, "$1")), []any{t.s.dialect.intList(missing)}, func(scan func(...any) error) error {
 		var judge int64
+		var reason sql.NullString
 		var e fediseer.ListEntry
-		if err := scan(&judge, &e.TargetID, &e.Target, &e.Reason); err != nil {
+		if err := scan(&e.ID, &judge, &e.TargetID, &e.Target, &reason, &e.HasEvidence); err != nil {
 			return err
 		}
-		e.Target, e.Reason = t.s.lists.intern(e.Target, e.Reason)
+		e.Target = texts.domain(e.Target)
+		if reason.Valid {
+			e.Reason = texts.reason(reason.String)
+		}
 		i := at[judge]
 		out[i] = append(out[i], e)
 		return nil
@@ -142,7 +154,26 @@ func (t *Tx) Lists(k fediseer.Kind, judges []*fediseer.Instance) ([][]fediseer.L
 		return nil, err
 	}
 	for id, i := range at {
+		slices.SortFunc(out[i], func(a, b fediseer.ListEntry) int { return strings.Compare(string(a.Target), string(b.Target)) })
+		out[i] = slices.Clip(out[i])
 		t.s.lists.put(k, id, judges[i].ListsVersion, out[i])
 	}
 	return out, nil
+}
+
+// Evidence returns the evidence of judgements by their ids, as far as there is any.
+func (t *Tx) Evidence(k fediseer.Kind, ids []int64) (map[int64]string, error) {
+	out := map[int64]string{}
+	if !k.HasEvidence() || len(ids) == 0 {
+		return out, nil
+	}
+	err := t.each("read evidence", "select id, evidence from "+judgementTables[k].name+" where evidence is not null and "+t.s.dialect.inInts("id", "$1"),
+		[]any{t.s.dialect.intList(ids)}, func(scan func(...any) error) error {
+			var id int64
+			var text string
+			err := scan(&id, &text)
+			out[id] = text
+			return err
+		})
+	return out, err
 }

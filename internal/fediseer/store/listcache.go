@@ -81,12 +81,21 @@ func (c *listCache) drop(el *list.Element) {
 	c.size -= l.bytes
 }
 
-// intern returns equal texts in storage that lists read at about the same time share.
-func (c *listCache) intern(d fediseer.Domain, reason *string) (fediseer.Domain, *string) {
-	d = unique.Make(d).Value()
-	if reason != nil {
-		r := unique.Make(*reason).Value()
-		reason = &r
+// interner shares texts between the lists that one query reads, and with those that were read before while these are in
+// use. Equal reasons of one query have one address, which makes filtering them cheap.
+type interner struct {
+	reasons map[string]*string
+}
+
+func (c *listCache) interner() *interner { return &interner{reasons: map[string]*string{}} }
+
+func (i *interner) domain(d fediseer.Domain) fediseer.Domain { return unique.Make(d).Value() }
+
+func (i *interner) reason(s string) *string {
+	if p := i.reasons[s]; p != nil {
+		return p
 	}
-	return d, reason
+	s = unique.Make(s).Value()
+	i.reasons[s] = &s
+	return &s
 }

@@ -138,7 +138,7 @@ func (s *Service) Given(ctx context.Context, c Credential, k fediseer.Kind, q Gi
 		return out, fediseer.Refuse(http.StatusBadRequest, "The limit is at least %d", MinLimit)
 	}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		visible, lists, err := s.visibleLists(tx, c, k, q)
+		lists, err := s.visibleLists(tx, c, k, q)
 		if err != nil {
 			return err
 		}
@@ -150,11 +150,12 @@ func (s *Service) Given(ctx context.Context, c Credential, k fediseer.Kind, q Gi
 		if k == fediseer.Censure {
 			f = f.ExpandMeta()
 		}
-		combined := fediseer.Combine(lists, f)
 		filtered := f.Reasons != nil || q.Min != 0 && q.Min != 1
+		var part fediseer.Cut
 		if k == fediseer.Endorsement || !filtered || q.Page != nil || q.Limit != nil {
-			combined = cut(combined, q.Page, q.Limit)
+			part = cut(q.Page, q.Limit)
 		}
+		combined := fediseer.Combine(lists, f, part, !q.NamesOnly)
 		for _, x := range combined {
 			out.Names = append(out.Names, string(x.Target))
 		}
@@ -162,7 +163,7 @@ func (s *Service) Given(ctx context.Context, c Credential, k fediseer.Kind, q Gi
 			return nil
 		}
 		for chunk := range slices.Chunk(combined, detailsChunk) {
-			items, err := describe(tx, k, visible, chunk)
+			items, err := describe(tx, k, chunk)
 			if err != nil {
 				return err
 			}
@@ -173,10 +174,10 @@ func (s *Service) Given(ctx context.Context, c Credential, k fediseer.Kind, q Gi
 	return out, err
 }
 
-func (s *Service) visibleLists(tx *store.Tx, c Credential, k fediseer.Kind, q GivenQuery) ([]int64, [][]fediseer.ListEntry, error) {
+func (s *Service) visibleLists(tx *store.Tx, c Credential, k fediseer.Kind, q GivenQuery) ([][]fediseer.ListEntry, error) {
 	asker, err := s.requester(tx, c)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ds := make([]fediseer.Domain, 0, len(q.Domains))
 	for _, name := range q.Domains {
@@ -186,10 +187,10 @@ func (s *Service) visibleLists(tx *store.Tx, c Credential, k fediseer.Kind, q Gi
 	}
 	judges, err := tx.Instances(ds)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(judges) == 0 {
-		return nil, nil, fediseer.Refuse(http.StatusNotFound, "None of these instances is registered")
+		return nil, fediseer.Refuse(http.StatusNotFound, "None of these instances is registered")
 	}
 	ids := make([]int64, len(judges))
 	for i, in := range judges {
@@ -197,81 +198,73 @@ func (s *Service) visibleLists(tx *store.Tx, c Credential, k fediseer.Kind, q Gi
 	}
 	endorsed, err := endorsers(tx, ids, asker)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	judges = slices.DeleteFunc(judges, func(in *fediseer.Instance) bool {
 		return !fediseer.CanSee(in.VisibilityOf[k], asker != nil && asker.ID == in.ID, endorsed[in.ID])
 	})
 	if len(judges) == 0 {
-		return nil, nil, fediseer.Refuse(http.StatusForbidden, "You may not see the %s of these instances", k.Plural())
+		return nil, fediseer.Refuse(http.StatusForbidden, "You may not see the %s of these instances", k.Plural())
 	}
 	if q.Min > len(judges) {
-		return nil, nil, fediseer.Refuse(http.StatusBadRequest, "The minimum of %d is more than the %d instances whose %s you can see",
+		return nil, fediseer.Refuse(http.StatusBadRequest, "The minimum of %d is more than the %d instances whose %s you can see",
 			q.Min, len(judges), k.Plural())
 	}
-	lists, err := tx.Lists(k, judges)
-	ids = ids[:0]
-	for _, in := range judges {
-		ids = append(ids, in.ID)
-	}
-	return ids, lists, err
+	return tx.Lists(k, judges)
 }
 
-// cut returns a page of the list. Pages count from 1; lower ones act as 1.
-func cut(l []fediseer.Combined, page, limit *int) []fediseer.Combined {
+// cut is the part of a list that is a page. Pages count from 1; lower ones act as 1.
+func cut(page, limit *int) fediseer.Cut {
+	const (
+		farthest = 1 << 40 // keeps the product inside of an int
+		longest  = 1 << 30
+	)
 	p, n := 1, DefaultGivenLimit
 	if page != nil {
 		p = max(1, *page)
 	}
 	if limit != nil {
-		n = *limit
+		n = min(*limit, longest)
 	}
-	if p-1 > len(l)/n {
-		return nil
-	}
-	from := (p - 1) * n
-	if from >= len(l) {
-		return nil
-	}
-	return l[from:min(len(l), from+n)]
+	return fediseer.Cut{Offset: (min(p, farthest/n) - 1) * n, Limit: n}
 }
 
 // describe adds instances and words to lines of a combined list.
-func describe(tx *store.Tx, k fediseer.Kind, judges []int64, lines []fediseer.Combined) ([]Judged, error) {
+func describe(tx *store.Tx, k fediseer.Kind, lines []fediseer.Combined) ([]Judged, error) {
 	ids := make([]int64, len(lines))
-	for i, x := range lines {
-		ids[i] = x.TargetID
+	byTarget := make(map[int64]*fediseer.Combined, len(lines))
+	var withEvidence []int64
+	for i := range lines {
+		x := &lines[i]
+		ids[i], byTarget[x.TargetID] = x.TargetID, x
+		for _, e := range x.Said {
+			if e.HasEvidence && e.Reason != nil {
+				withEvidence = append(withEvidence, e.ID)
+			}
+		}
 	}
 	details, err := tx.DetailsByID(ids)
 	if err != nil {
 		return nil, err
 	}
-	js, err := tx.JudgementsAbout(k, judges, ids)
+	evidence, err := tx.Evidence(k, withEvidence)
 	if err != nil {
 		return nil, err
 	}
-	type words struct {
-		n                 int
-		reasons, evidence []string
-	}
-	said := make(map[int64]*words, len(lines))
-	for _, id := range ids {
-		said[id] = &words{reasons: []string{}, evidence: []string{}}
-	}
-	for _, j := range js {
-		w := said[j.TargetID]
-		w.n++
-		if j.Reason != nil {
-			w.reasons = append(w.reasons, *j.Reason)
-			if j.Evidence != nil {
-				w.evidence = append(w.evidence, *j.Evidence)
-			}
-		}
-	}
 	out := make([]Judged, len(details))
 	for i, d := range details {
-		w := said[d.ID]
-		out[i] = Judged{Details: d, Reasons: w.reasons, Evidence: w.evidence, Count: &w.n}
+		x := byTarget[d.ID]
+		j := Judged{Details: d, Reasons: []string{}, Evidence: []string{}, Count: &x.Count}
+		for _, e := range x.Said {
+			if e.Reason == nil {
+				continue // evidence without a reason is not shown
+			}
+			j.Reasons = append(j.Reasons, *e.Reason)
+			if text, ok := evidence[e.ID]; ok {
+				j.Evidence = append(j.Evidence, text)
+			}
+		}
+		out[i] = j
 	}
 	return out, nil
 }
