@@ -177,8 +177,8 @@ func TestPages(t *testing.T) {
 	if dir := os.Getenv("FEDISEER_SCREENSHOTS"); dir != "" {
 		for _, p := range []string{"/", "/instances/b.test", "/lists?domains=b.test", "/admin", "/claim"} {
 			var png []byte
-			run("a picture", do(chromedp.EmulateViewport(1100, 900)), visit(s.URL()+p), do(chromedp.Sleep(300*time.Millisecond)), into(chromedp.FullScreenshot(90), &png))
-			if err := os.WriteFile(dir+"/"+strings.NewReplacer("/", "_", "?", "_").Replace(p)+".jpg", png, 0o600); err != nil {
+			run("a picture", do(chromedp.EmulateViewport(1100, 900)), visit(s.URL()+p), do(chromedp.Sleep(300*time.Millisecond)), into(chromedp.FullScreenshot(100), &png))
+			if err := os.WriteFile(dir+"/"+strings.NewReplacer("/", "_", "?", "_").Replace(p)+".png", png, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
