@@ -16,9 +16,9 @@ need=""
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 if [ -n "$need" ]; then
 	if [ "$(id -u)" = 0 ]; then
-		apt-get update -qq
+		apt-get -o DPkg::Lock::Timeout=600 update -qq
 		# shellcheck disable=SC2086
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends $need
 	else
 		echo "$0: as root it would install:$need" >&2
 	fi

@@ -116,14 +116,21 @@ func Combine(lists [][]ListEntry, f Filter, part Cut, said bool) []Combined {
 	h := make(merge, 0, len(lists))
 	for _, l := range lists {
 		if len(l) > 0 {
-			h = append(h, cursor{prefix(l[0].Target), l})
+			h = append(h, newCursor(l))
 		}
 	}
 	for i := len(h)/2 - 1; i >= 0; i-- {
 		h.down(i)
 	}
 	m := matcher{f: f, least: max(f.Min, 1), counts: make([]int, len(f.Reasons)), known: map[*string][]int{}}
-	var out []Combined
+	total := 0
+	for _, l := range lists {
+		total += len(l)
+	}
+	if part.Limit > 0 {
+		total = min(total, part.Limit)
+	}
+	out := make([]Combined, 0, total)
 	for skip := part.Offset; len(h) > 0; {
 		first := h[0].list[0]
 		c := Combined{TargetID: first.TargetID, Target: first.Target}
@@ -194,27 +201,31 @@ func (m *matcher) passes(count int) bool {
 	return false
 }
 
-// cursor is a place in a sorted list that is not at its end; key is the prefix of the domain there.
+// cursor is a place in a sorted list that is not at its end. high and low are the first sixteen bytes of the domain there
+// as numbers that compare as the text does: most comparisons need nothing more.
 type cursor struct {
-	key  uint64
-	list []ListEntry
+	high, low uint64
+	list      []ListEntry
 }
 
-// prefix is the beginning of a domain as a number that compares as the text does: most comparisons need nothing more.
-func prefix(d Domain) uint64 {
-	var b [8]byte
-	copy(b[:], d)
-	return binary.BigEndian.Uint64(b[:])
+func newCursor(l []ListEntry) cursor {
+	var b [16]byte
+	copy(b[:], l[0].Target)
+	return cursor{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), l}
 }
 
 // merge is a heap of cursors, the least domain first.
 type merge []cursor
 
 func (h merge) less(i, j int) bool {
-	if h[i].key != h[j].key {
-		return h[i].key < h[j].key
+	a, b := &h[i], &h[j]
+	if a.high != b.high {
+		return a.high < b.high
 	}
-	return h[i].list[0].Target < h[j].list[0].Target
+	if a.low != b.low {
+		return a.low < b.low
+	}
+	return a.list[0].Target < b.list[0].Target
 }
 
 func (h merge) down(i int) {
@@ -236,9 +247,8 @@ func (h merge) down(i int) {
 
 // next moves the least cursor on.
 func (h *merge) next() {
-	top := &(*h)[0]
-	if top.list = top.list[1:]; len(top.list) > 0 {
-		top.key = prefix(top.list[0].Target)
+	if rest := (*h)[0].list[1:]; len(rest) > 0 {
+		(*h)[0] = newCursor(rest)
 	} else {
 		last := len(*h) - 1
 		(*h)[0] = (*h)[last]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
 const result = document.getElementById("result");
 const desk = document.getElementById("desk");
 const login = document.getElementById("login");

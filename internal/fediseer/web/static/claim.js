@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
 const form = document.getElementById("claim");
 const result = document.getElementById("result");
 let proof = null;

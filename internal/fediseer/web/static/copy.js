@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
 // Copies the text of a field when its button is pressed, with or without the clipboard API.
 for (const button of document.querySelectorAll("button.copy")) {
   button.addEventListener("click", async () => {
