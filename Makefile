@@ -29,7 +29,6 @@ bench: ## Run the benchmarks of the path of a job.
 	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
 
 test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
-	hack/comfyui.sh "$(PARTS)"
-	HORDE_TEST_REQUIRE=1 go test -count=1 -timeout 30m -run Real ./internal/worker/comfyui
+	hack/test-comfyui.sh "$(PARTS)"
 
 .PHONY: help build test quick parts fuzz bench test-comfyui

@@ -36,6 +36,7 @@ type serverFlags struct {
 
 	PublicURL       string   `env:"HORDE_PUBLIC_URL,HORDE_URL" placeholder:"URL" help:"Where the world reaches this server, for links to images: https://horde.example. Without it links use the address by which each caller came."`
 	Title           string   `env:"HORDE_TITLE" default:"Horde" help:"What the horde is called on its pages."`
+	SourceURL       string   `env:"HORDE_REPOSITORY_URL,HORDE_REPOSITORY" placeholder:"URL" help:"Where the source of this program is to be had; its licence asks you to say so on the pages if you changed it."`
 	TrustedProxies  []string `env:"HORDE_TRUSTED_PROXIES" default:"127.0.0.0/8,::1/128" placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
 	RateLimitExempt []string `env:"HORDE_RATE_LIMIT_EXEMPT" placeholder:"CIDR" help:"Networks whose calls are not limited."`
 	RateLimit       bool     `env:"HORDE_RATELIMIT" default:"true" negatable:"" help:"Limit how often an address or a key may call."`
@@ -95,7 +96,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		ImageModels: f.ImageModels, TextModels: f.TextModels, SyncImages: f.SyncImages,
-		Pages: pages,
+		Pages: f.pages,
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
@@ -133,8 +134,10 @@ func (f *serverFlags) node() (node.Config, error) {
 }
 
 // pages are what people look at.
-func pages(n *node.Node, r *api.Router) {
-	web.Mount(web.Site{Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Accounts: n.Engine, Log: n.Log}, r)
+func (f *serverFlags) pages(n *node.Node, r *api.Router) {
+	web.Mount(web.Site{
+		Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, Accounts: n.Engine, Log: n.Log,
+	}, r)
 }
 
 func truthy(s string) bool {
