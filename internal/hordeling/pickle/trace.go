@@ -134,7 +134,8 @@ func (t *tracer) pop() *expr {
 	}
 	e := t.stack[len(t.stack)-1]
 	t.stack = t.stack[:len(t.stack)-1]
-	if n := len(t.marks); n > 0 && t.marks[n-1] > len(t.stack) {
+	// Python would fail where a pop goes below a mark; here such marks, maybe several at one height, are forgotten.
+	for n := len(t.marks); n > 0 && t.marks[n-1] > len(t.stack); n-- {
 		t.marks = t.marks[:n-1]
 	}
 	return e

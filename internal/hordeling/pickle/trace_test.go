@@ -34,14 +34,15 @@ func TestTraceTellsWhatPythonWouldDo(t *testing.T) {
 		"obj":         {"(cos\nsystem\nI1\no.", `MARK |GLOBAL!import os.system|INT push "1"|OBJ!call os.system("1")|STOP return os.system("1")`},
 		"getattr chain": {"\x80\x04cbuiltins\ngetattr\ncbuiltins\n__import__\nX\x02\x00\x00\x00os\x85RX\x06\x00\x00\x00system\x86R.",
 			`PROTO |GLOBAL!import builtins.getattr|GLOBAL!import builtins.__import__|BINUNICODE push "os"|TUPLE1 push ("os",)|REDUCE!call builtins.__import__("os",)|BINUNICODE push "system"|TUPLE2 push (builtins.__import__("os",), "system")|REDUCE!call builtins.getattr(builtins.__import__("os",), "system")|STOP return builtins.getattr(builtins.__import__("os",), "system")`},
-		"extension":         {"\x80\x02\x82\x07)R.", `PROTO |EXT1!import the object registered as extension 7|EMPTY_TUPLE push ()|REDUCE!call extension 7()|STOP return extension 7()`},
-		"allowed call":      {"\x80\x02ccollections\nOrderedDict\n)R.", `PROTO |GLOBAL import collections.OrderedDict|EMPTY_TUPLE push ()|REDUCE call collections.OrderedDict()|STOP return collections.OrderedDict()`},
-		"state":             {"\x80\x02cx\nY\n)\x81}b.", `PROTO |GLOBAL!import x.Y|EMPTY_TUPLE push ()|NEWOBJ!call x.Y.__new__()|EMPTY_DICT push {}|BUILD!set the state of x.Y.__new__() (or call its __setstate__) to {}|STOP return x.Y.__new__()`},
-		"containers":        {"\x80\x02}q\x01(U\x01aK\x01U\x01b](K\x02K\x03eu.", `PROTO |EMPTY_DICT push {}|BINPUT remember it as 1|MARK |SHORT_BINSTRING push "a"|BININT1 push 1|SHORT_BINSTRING push "b"|EMPTY_LIST push []|MARK |BININT1 push 2|BININT1 push 3|APPENDS put 2, 3 into []|SETITEMS put "a": 1, "b": [2, 3] into {}|STOP return {"a": 1, "b": [2, 3]}`},
-		"escapes":           {"\x80\x02c\x1b[2J\n\x07\n.", `PROTO |GLOBAL!import \x1b[2J.\a|STOP return \x1b[2J.\a`},
-		"nothing on stack":  {"\x80\x02R.", `PROTO |REDUCE!call <nothing>(*<nothing>)|STOP return <nothing>(*<nothing>)`},
-		"persistent id":     {"\x80\x02U\x01aQ.", `PROTO |SHORT_BINSTRING push "a"|BINPERSID look up the persistent id "a"|STOP return persistent("a")`},
-		"new with keywords": {"\x80\x04cx\nY\n)}\x92.", `PROTO |GLOBAL!import x.Y|EMPTY_TUPLE push ()|EMPTY_DICT push {}|NEWOBJ_EX!call x.Y.__new__(*(), **{})|STOP return x.Y.__new__(*(), **{})`},
+		"extension":           {"\x80\x02\x82\x07)R.", `PROTO |EXT1!import the object registered as extension 7|EMPTY_TUPLE push ()|REDUCE!call extension 7()|STOP return extension 7()`},
+		"allowed call":        {"\x80\x02ccollections\nOrderedDict\n)R.", `PROTO |GLOBAL import collections.OrderedDict|EMPTY_TUPLE push ()|REDUCE call collections.OrderedDict()|STOP return collections.OrderedDict()`},
+		"state":               {"\x80\x02cx\nY\n)\x81}b.", `PROTO |GLOBAL!import x.Y|EMPTY_TUPLE push ()|NEWOBJ!call x.Y.__new__()|EMPTY_DICT push {}|BUILD!set the state of x.Y.__new__() (or call its __setstate__) to {}|STOP return x.Y.__new__()`},
+		"containers":          {"\x80\x02}q\x01(U\x01aK\x01U\x01b](K\x02K\x03eu.", `PROTO |EMPTY_DICT push {}|BINPUT remember it as 1|MARK |SHORT_BINSTRING push "a"|BININT1 push 1|SHORT_BINSTRING push "b"|EMPTY_LIST push []|MARK |BININT1 push 2|BININT1 push 3|APPENDS put 2, 3 into []|SETITEMS put "a": 1, "b": [2, 3] into {}|STOP return {"a": 1, "b": [2, 3]}`},
+		"escapes":             {"\x80\x02c\x1b[2J\n\x07\n.", `PROTO |GLOBAL!import \x1b[2J.\a|STOP return \x1b[2J.\a`},
+		"nothing on stack":    {"\x80\x02R.", `PROTO |REDUCE!call <nothing>(*<nothing>)|STOP return <nothing>(*<nothing>)`},
+		"pop below two marks": {"\x80\x02N((01N.", `PROTO |NONE push None|MARK |MARK |POP drop None|POP_MARK drop 0 values|NONE push None|STOP return None`},
+		"persistent id":       {"\x80\x02U\x01aQ.", `PROTO |SHORT_BINSTRING push "a"|BINPERSID look up the persistent id "a"|STOP return persistent("a")`},
+		"new with keywords":   {"\x80\x04cx\nY\n)}\x92.", `PROTO |GLOBAL!import x.Y|EMPTY_TUPLE push ()|EMPTY_DICT push {}|NEWOBJ_EX!call x.Y.__new__(*(), **{})|STOP return x.Y.__new__(*(), **{})`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
