@@ -114,9 +114,9 @@ type Cut struct{ Offset, Limit int }
 // part is full, so that a page costs what a page holds, however long the lists are.
 func Combine(lists [][]ListEntry, f Filter, part Cut, said bool) []Combined {
 	h := make(merge, 0, len(lists))
-	for _, l := range lists {
+	for i, l := range lists {
 		if len(l) > 0 {
-			h = append(h, newCursor(l))
+			h = append(h, newCursor(l, i))
 		}
 	}
 	for i := len(h)/2 - 1; i >= 0; i-- {
@@ -206,12 +206,13 @@ func (m *matcher) passes(count int) bool {
 type cursor struct {
 	high, low uint64
 	list      []ListEntry
+	at        int // number of the list; what is said of one domain comes in the order of the lists
 }
 
-func newCursor(l []ListEntry) cursor {
+func newCursor(l []ListEntry, at int) cursor {
 	var b [16]byte
 	copy(b[:], l[0].Target)
-	return cursor{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), l}
+	return cursor{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), l, at}
 }
 
 // merge is a heap of cursors, the least domain first.
@@ -225,7 +226,10 @@ func (h merge) less(i, j int) bool {
 	if a.low != b.low {
 		return a.low < b.low
 	}
-	return a.list[0].Target < b.list[0].Target
+	if x, y := a.list[0].Target, b.list[0].Target; x != y {
+		return x < y
+	}
+	return a.at < b.at
 }
 
 func (h merge) down(i int) {
@@ -248,7 +252,7 @@ func (h merge) down(i int) {
 // next moves the least cursor on.
 func (h *merge) next() {
 	if rest := (*h)[0].list[1:]; len(rest) > 0 {
-		(*h)[0] = newCursor(rest)
+		(*h)[0] = newCursor(rest, (*h)[0].at)
 	} else {
 		last := len(*h) - 1
 		(*h)[0] = (*h)[last]

@@ -97,7 +97,7 @@ func (l *lemmy) WhoAmI(ctx context.Context) (string, bool, error) {
 		return "", false, err
 	}
 	if l.site.MyUser == nil {
-		return "", false, errors.New("Lemmy does not say who is logged in")
+		return "", false, errors.New("the server does not say who is logged in")
 	}
 	name := l.site.MyUser.LocalUserView.Person.Name
 	for _, a := range l.site.Admins {
@@ -164,7 +164,7 @@ func (l *lemmy) Current(ctx context.Context) ([]Block, error) {
 			return nil, fmt.Errorf("read Lemmy's block list: %w", err)
 		}
 		if doc.FederatedInstances == nil {
-			return nil, errors.New("Lemmy tells no federated instances; federation is off there")
+			return nil, errors.New("no federated instances are told; federation is off there")
 		}
 		names = doc.FederatedInstances.Blocked
 	}

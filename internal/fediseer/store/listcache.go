@@ -11,7 +11,7 @@ import (
 	"horde/internal/fediseer"
 )
 
-// DefaultListCacheBytes bounds the memory of the cached lists. A million judgements take about 40 MB.
+// DefaultListCacheBytes bounds the memory of the cached lists. A million judgements take about 80 MB.
 const DefaultListCacheBytes = 96 << 20
 
 // listCache keeps the lists of judges that were asked for most recently. A list is valid as long as its judge's row has
