@@ -219,7 +219,7 @@ func main() {
 	var p program
 	k := kong.Parse(&p, kong.Name("fediseer-sync"),
 		kong.Description("Keeps the block lists of fediverse servers in step with what is said in a Fediseer.\n\nExit codes: 0 done or nothing to do, 1 failed before anything was written, 2 changes are pending (plan, dry run), 3 stopped by a safety rule, 4 partly applied."),
-		kong.UsageOnError())
+		kong.ShortUsageOnError())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))

@@ -121,7 +121,7 @@ func main() {
 	loadDotEnv(".env")
 	var p program
 	k := kong.Parse(&p, kong.Name("fediseer"), kong.Description("The Fediseer: fediverse instances vouch for and judge each other."),
-		kong.UsageOnError(), kong.Configuration(yamlResolver))
+		kong.ShortUsageOnError(), kong.Configuration(yamlResolver))
 	level := slog.LevelInfo
 	if p.Verbose {
 		level = slog.LevelDebug
