@@ -42,8 +42,13 @@ func (r resolver) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve implements kong.Resolver.
+// Resolve implements kong.Resolver. What is set in the environment is not taken from the file.
 func (r resolver) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+	for _, name := range f.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
 	v, ok := r[f.Name]
 	if !ok || v == nil {
 		return nil, nil

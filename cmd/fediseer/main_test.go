@@ -44,7 +44,7 @@ func TestConfiguration(t *testing.T) {
 	if s.Listen != "127.0.0.1:2" || s.Domain != "env.test" || s.RateLimits || s.UpdateEvery != time.Hour || len(s.AllowAddresses) != 2 || s.Operator != "" {
 		t.Errorf("%+v", s)
 	}
-	for _, bad := range []string{"listen: x\n", "- x\n", "update-every: soon\n"} {
+	for _, bad := range []string{"listn: x\n", "- x\n", "update-every: soon\n"} {
 		if _, err := parse(t, "serve", "--config", write(t, bad)); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
