@@ -344,7 +344,10 @@ func TestKudos17PromotionToTrust(t *testing.T) {
 		if b := s.balance(old); !trusted(old) || b.Escrow != 0 || b.Spendable != 100000+20700 {
 			t.Errorf("the old account is not trusted, or its escrow stays: %v", b)
 		}
-		s.shows(s.get(old.path(), mod), fields{"evaluating_kudos": 0, "kudos": 1207})
+		a := s.shows(s.get(old.path(), mod), fields{"evaluating_kudos": 0, "kudos": 1207})
+		if got := a.number("kudos_details", "accumulated"); got != 207 {
+			t.Errorf("B051 what was held is not in the statistic: %v", got)
+		}
 		if b := s.balance(young); trusted(young) || b.Escrow != 10350 {
 			t.Errorf("the young account is trusted, or has %v", b)
 		}

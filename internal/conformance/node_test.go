@@ -493,13 +493,14 @@ func (s *server) status(kind, id string) answer {
 }
 
 // shows checks members of an object.
-func (s *server) shows(a answer, want fields) {
+func (s *server) shows(a answer, want fields) answer {
 	s.t.Helper()
 	for name, v := range want {
 		if got := a.at(name); fmt.Sprint(got) != fmt.Sprint(v) || got == nil != (v == nil) {
 			s.t.Errorf("%s is %v, want %v: %.1500s", name, got, v, a.text)
 		}
 	}
+	return a
 }
 
 // kudos is the balance of an account, exactly.
