@@ -323,9 +323,9 @@ func TestKudos17PromotionToTrust(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		u, mod := s.user(1e6, horde.Trusted), s.user(0, horde.Moderator)
 		old := s.user(1000, 0)
-		time.Sleep(6 * 24 * time.Hour)
+		s.away(6 * 24 * time.Hour)
 		young := s.user(1000, 0)
-		time.Sleep(2 * 24 * time.Hour)
+		s.away(2 * 24 * time.Hour)
 		trusted := func(a account) bool { return s.get(a.path(), account{}).at("trusted") == true }
 		// Each job of payload 15 pays 20.70, half of it into escrow: 10.35.
 		work := func(owner account, worker string) {
@@ -344,11 +344,15 @@ func TestKudos17PromotionToTrust(t *testing.T) {
 		if b := s.balance(old); !trusted(old) || b.Escrow != 0 || b.Spendable != 100000+20700 {
 			t.Errorf("the old account is not trusted, or its escrow stays: %v", b)
 		}
-		s.shows(s.get(old.path(), mod), fields{"evaluating_kudos": 0, "kudos": 1207})
+		a := s.shows(s.get(old.path(), mod), fields{"evaluating_kudos": 0, "kudos": 1207})
+		if got := a.number("kudos_details", "accumulated"); got != 207 {
+			t.Errorf("B051 what was held is not in the statistic: %v", got)
+		}
 		if b := s.balance(young); trusted(young) || b.Escrow != 10350 {
 			t.Errorf("the young account is trusted, or has %v", b)
 		}
-		time.Sleep(5 * 24 * time.Hour)
+		s.away(5 * 24 * time.Hour)
+		time.Sleep(2 * time.Minute)
 		if b := s.balance(young); !trusted(young) || b.Escrow != 0 || b.Spendable != 100000+20700 {
 			t.Errorf("at 7 days the young account is not trusted: %v", b)
 		}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"horde/internal/engine"
 	"horde/internal/horde"
@@ -42,6 +43,21 @@ type server struct {
 	t testing.TB
 }
 
+// away lets a long time pass while the node is stopped, for every second of a running one costs something.
+func (s *server) away(d time.Duration) {
+	s.t.Helper()
+	cfg := s.Config
+	if err := s.Close(); err != nil {
+		s.t.Fatalf("close the node: %v", err)
+	}
+	time.Sleep(d)
+	n, err := node.Open(s.t.Context(), cfg)
+	if err != nil {
+		s.t.Fatalf("open the node again: %v", err)
+	}
+	s.Node = n
+}
+
 // open opens a node in a directory of the test, without rate limits, which change may alter.
 func open(t testing.TB, change ...func(*node.Config)) *server {
 	t.Helper()
@@ -60,12 +76,13 @@ func open(t testing.TB, change ...func(*node.Config)) *server {
 	if err != nil {
 		t.Fatalf("open the node: %v", err)
 	}
+	s := &server{n, t}
 	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Errorf("close the node: %v", err)
 		}
 	})
-	return &server{n, t}
+	return s
 }
 
 // directory is in memory where the machine has such a place: a suite that waits for a disk at every step is slow, and what a
@@ -88,7 +105,7 @@ func inBubble(t *testing.T, f func(*testing.T, *server), change ...func(*node.Co
 	})
 }
 
-// for gives the server to a subtest, so that failures are the subtest's.
+// in gives the server to a subtest, so that failures are the subtest's.
 func (s *server) in(t testing.TB) *server { return &server{s.Node, t} }
 
 type testLog struct{ t testing.TB }
@@ -476,13 +493,14 @@ func (s *server) status(kind, id string) answer {
 }
 
 // shows checks members of an object.
-func (s *server) shows(a answer, want fields) {
+func (s *server) shows(a answer, want fields) answer {
 	s.t.Helper()
 	for name, v := range want {
 		if got := a.at(name); fmt.Sprint(got) != fmt.Sprint(v) || got == nil != (v == nil) {
 			s.t.Errorf("%s is %v, want %v: %.1500s", name, got, v, a.text)
 		}
 	}
+	return a
 }
 
 // kudos is the balance of an account, exactly.

@@ -87,7 +87,7 @@ func TestRequests17SourceImagesAreJudgedAtSubmission(t *testing.T) {
 	mux.HandleFunc("/png", content(encodePNG(opaque(64, 64))))
 	mux.HandleFunc("/text", content([]byte("no picture at all")))
 	mux.HandleFunc("/empty", content(nil))
-	mux.HandleFunc("/broken", content(encodePNG(rgba(64, 64))[:200]))
+	mux.HandleFunc("/broken", content(encodePNG(rgba(64, 64))[:120]))
 	mux.HandleFunc("/huge", content(declaredPNG(20000, 20000)))
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)

@@ -226,3 +226,27 @@ func TestB093ModelsAreCountedExactly(t *testing.T) {
 		s.shows(s.get("/status/performance", account{}), fields{"past_minute_tokens": 0})
 	})
 }
+
+func TestClients20And106NamesInPathsAndUnchangedNames(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	w := s.user(0, 0)
+	for name, path := range map[string]string{"a#b:c d": "a%23b%3Ac%20d", "abc": "abc"} {
+		id := s.workerID(w, name)
+		s.shows(s.get("/workers/name/"+path, account{}), fields{"id": id})
+		s.shows(s.want(s.call("PUT", "/workers/"+id, w, fields{"name": name}), http.StatusOK), fields{"name": name})
+	}
+	id := s.workerID(w, "abc")
+	s.invalid(s.call("PUT", "/workers/"+id, w, `{"name":"abd"}`), "name")
+}
+
+func TestAFailedSourceImageBlocksNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	u := s.user(100, 0)
+	for range 3 {
+		s.refused(s.call("POST", "/generate/async", u, img2img("abcde").with(fields{"params": fields{"n": 20}})), http.StatusBadRequest, "ImageValidationFailed")
+	}
+	s.untouched(u, 100)
+	s.image(u, `{"prompt":"x","params":{"n":20}}`)
+}
