@@ -12,6 +12,8 @@ import (
 // Limits of submissions (requests chapter, 8).
 const (
 	MaxPromptWords      = 7500
+	MaxImagePrompt      = 1 << 20 // bytes; no model reads that much
+	MaxTextPrompt       = 4 << 20 // bytes; about as many as the largest context has
 	MaxLoras            = 5
 	MaxTIs              = 20
 	MaxExtraImages      = 5
@@ -47,7 +49,7 @@ func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 		{len(p.TIs) > MaxTIs, ErrTooManyTIs},
 		{transparent && anyBaseline(complex), ErrTransparencyModel},
 		{workflow == "qr_code" && anyBaseline(complex), ErrQRCodeModel},
-		{tooManyWords(value(s.Prompt)), ErrInvalidPromptSize},
+		{len(value(s.Prompt)) > MaxImagePrompt || tooManyWords(value(s.Prompt)), ErrInvalidPromptSize},
 		{slices.ContainsFunc(models, func(m string) bool { return PostProcessors[m] }), ErrUnexpectedModel},
 		{countUpscalers(p.PostProcessing) > 1, ErrTooManyUpscalers},
 		{p.CFGScale != nil && !twoDecimals(*p.CFGScale), ErrBadCFGDecimals},
@@ -116,6 +118,8 @@ func (s *TextSubmission) Check() *Error {
 		characters += len([]rune(stop))
 	}
 	switch {
+	case len(value(s.Prompt)) > MaxTextPrompt:
+		return ErrInvalidPromptSize
 	case context < maxLength:
 		return ErrTokenOverflow
 	case p.SamplerOrder != nil && len(unique(p.SamplerOrder)) < SamplerOrderLength:

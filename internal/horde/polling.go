@@ -45,7 +45,7 @@ type TextPop struct {
 // ImageDelivery is the body with which an image worker ends a job.
 type ImageDelivery struct {
 	ID         *string         `json:"id" required:"true"`
-	Generation *string         `json:"generation" argument:"true"`
+	Generation *string         `json:"generation" argument:"true" repair:"true"`
 	State      *string         `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
 	Seed       *int64          `json:"seed" required:"true" coerce:"true"`
 	Censored   *bool           `json:"censored" default:"false"`
@@ -55,7 +55,7 @@ type ImageDelivery struct {
 // TextDelivery is the body with which a text worker ends a job.
 type TextDelivery struct {
 	ID         *string        `json:"id" required:"true"`
-	Generation *string        `json:"generation" argument:"true"`
+	Generation *string        `json:"generation" argument:"true" repair:"true"`
 	State      *string        `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
 	Seed       *int64         `json:"seed" coerce:"true" hidden:"true"`
 	Metadata   []TextMetadata `json:"gen_metadata"`

@@ -54,7 +54,7 @@ var (
 	ErrTooManyTIs          = refusal(http.StatusBadRequest, "TooManyTIs", "A request takes at most 20 textual inversions.")
 	ErrTransparencyModel   = refusal(http.StatusBadRequest, "InvalidTransparencyModel", "Transparent images need a Stable Diffusion 1.5 or SDXL model.")
 	ErrQRCodeModel         = refusal(http.StatusBadRequest, "ControlNetMismatch.", "The qr_code workflow needs a Stable Diffusion 1.5 or SDXL model.")
-	ErrInvalidPromptSize   = refusal(http.StatusBadRequest, "InvalidPromptSize", "A prompt has at most 7500 words.")
+	ErrInvalidPromptSize   = refusal(http.StatusBadRequest, "InvalidPromptSize", "The prompt is too long. For images it has at most 7500 words.")
 	ErrUnexpectedModel     = refusal(http.StatusBadRequest, "UnexpectedModelName", "A name in the list is not a model that makes images from text.")
 	ErrTooManyUpscalers    = refusal(http.StatusBadRequest, "TooManyUpscalers", "A request takes at most 1 upscaler.")
 	ErrBadCFGDecimals      = refusal(http.StatusBadRequest, "BadCFGDecimals", "cfg_scale has at most 2 decimals.")

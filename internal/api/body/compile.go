@@ -44,6 +44,7 @@ type plan struct {
 	wrap  wrapping
 
 	coerce      bool
+	repair      bool // half of a surrogate pair becomes U+FFFD
 	emptyAbsent bool
 
 	// Bounds of numbers. For integers they include what the Go type can hold. The text is as written in the tag.
@@ -154,6 +155,7 @@ func compileField(f reflect.StructField, open map[reflect.Type]*structPlan) (*pl
 	tags := tagReader{tag: f.Tag}
 	p.coerce = tags.flag("coerce")
 	item.coerce = item.coerce || p.coerce
+	p.repair = tags.flag("repair")
 	p.emptyAbsent = tags.flag("emptyabsent")
 	if p.emptyAbsent && p.shape != shapeString {
 		return nil, fmt.Errorf("emptyabsent is for strings")

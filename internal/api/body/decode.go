@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"net/http"
 	"reflect"
@@ -206,12 +205,16 @@ func (d *decoder) object(plan *structPlan, dst reflect.Value) error {
 		}
 		v := dst.FieldByIndex(f.index)
 		above := d.push(f.name)
-		if word, mask := &seen[f.bit/64], uint64(1)<<(f.bit%64); *word&mask != 0 {
-			v.SetZero()
-			d.forget()
-		} else {
-			*word |= mask
+		word, mask := &seen[f.bit/64], uint64(1)<<(f.bit%64)
+		if *word&mask != 0 {
+			if _, err := d.skip(); err != nil {
+				return err
+			}
+			d.fail("'" + f.name + "' is there more than once")
+			d.path = d.path[:above]
+			continue
 		}
+		*word |= mask
 		absent, err := d.value(f.plan, v)
 		if err != nil {
 			return err
@@ -240,7 +243,8 @@ func (p *structPlan) fieldNamed(quoted []byte) *field {
 	if bytes.IndexByte(name, '\\') < 0 {
 		return p.fields[string(name)]
 	}
-	return p.fields[unquote(quoted)]
+	unquoted, _ := unquote(quoted)
+	return p.fields[unquoted]
 }
 
 // value reads one value. It returns true when the value counts as absent.
@@ -301,7 +305,11 @@ func (d *decoder) scalar(p *plan, dst reflect.Value, kind jsontext.Kind, raw []b
 		var s string
 		switch {
 		case kind == '"':
-			s = unquote(raw)
+			var whole bool
+			if s, whole = unquote(raw); !whole && !p.repair {
+				d.fail(show(raw) + " holds half of a surrogate pair")
+				return false
+			}
 		case coerce && kind != 'n':
 			s = string(raw)
 		default:
@@ -560,14 +568,6 @@ func (d *decoder) failType(p *plan, raw []byte) {
 	d.fail(p.notOfType(raw))
 }
 
-// forget drops what was wrong with an earlier value of the same name.
-func (d *decoder) forget() {
-	path := string(d.path)
-	maps.DeleteFunc(d.errors, func(at, _ string) bool {
-		return at == path || strings.HasPrefix(at, path+".")
-	})
-}
-
 // in returns the value inside the wrapping, and marks it as set.
 func (p *plan) in(dst reflect.Value) reflect.Value {
 	switch p.wrap {
@@ -603,13 +603,13 @@ func (p *plan) typeName() string {
 	return "object"
 }
 
-func unquote(quoted []byte) string {
+// unquote returns the text of a JSON string, and whether it is whole: for half of a surrogate pair U+FFFD stands in it.
+func unquote(quoted []byte) (s string, whole bool) {
 	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
-		return string(inner)
+		return string(inner), true
 	}
-	// The error can only be about halves of surrogate pairs, for which U+FFFD stands in the result.
-	s, _ := jsontext.AppendUnquote(nil, quoted)
-	return string(s)
+	text, err := jsontext.AppendUnquote(nil, quoted) // the text is valid otherwise: it was read before
+	return string(text), err == nil
 }
 
 // show returns text as an error repeats it: in short.

@@ -15,10 +15,11 @@
 // fields optional by default and T in place of each [Opt] of T:
 // json, required, minimum, maximum, multipleOf, minLength, maxLength, enum (all five of these are about the items when the
 // field is a slice), minItems, maxItems, uniqueItems. Tags that only document (doc, default, example) are left alone:
-// a published default is never injected. Two tags are ours:
+// a published default is never injected. Three tags are ours:
 //
 //	emptyabsent:"true"   the empty string counts as absent
 //	coerce:"true"        lenient reading of one field, see [Options]
+//	repair:"true"        half of a surrogate pair in the text becomes U+FFFD in place of being refused
 //
 // # What a field may be
 //
@@ -33,9 +34,9 @@
 // The rules are those of JSON Schema as clients know them: strings are never coerced, booleans are not numbers, null is
 // refused for every declared field, undeclared fields are skipped, lengths count code points. An integer may be written
 // as 512.0 or 5e2 everywhere, in worker bodies too, since several programs do and nobody is hurt. Numbers are read in
-// float64 precision unless they are plain integers. A name that occurs twice counts with its last value, as most parsers
-// have it. A NUL character is kept and reported by [Report], since refusing it is a matter of the field; half of a
-// surrogate pair becomes U+FFFD; bytes that are not UTF-8 are refused, as is nesting deeper than [MaxDepth].
+// float64 precision unless they are plain integers. A declared name that occurs twice is refused, since programs differ in
+// which value they take. A NUL character is kept and reported by [Report], since refusing it is a matter of the field; half
+// of a surrogate pair is refused, as are bytes that are not UTF-8, and nesting deeper than [MaxDepth].
 //
 // # What it costs
 //
