@@ -4,9 +4,9 @@
 //
 // The clients are the Python package horde-sdk in two releases (0.17.1 is what the worker reGen is built on) and the npm
 // package @zeldafan0225/ai_horde. Each is driven by scripts in testdata, in the client's own language, which report what the
-// client made of the server's answers as lines of JSON. A test compares all of them with the transcript beside the
-// script; transcript_test.go says how transcripts name what differs from run to run. llama.cpp's server with a small real
-// model stands behind the scribe of package worker.
+// client made of the server's answers as lines of JSON. A test compares every line with the transcript that lies beside the
+// script under the same name; transcript_test.go tells how a transcript writes what differs from run to run. For workers,
+// llama.cpp's server with a small real model stands behind the scribe of package worker.
 //
 // hack/parts-peers.sh installs the clients into a directory that the tests find by HORDE_TEST_PARTS, or as .parts in the
 // root of the repository. Where a part is missing its test is skipped; with HORDE_TEST_REQUIRE=1 it fails.

@@ -5,6 +5,8 @@ package peers
 import (
 	"path/filepath"
 	"testing"
+
+	"horde/internal/node/nodetest"
 )
 
 // sdkReleases are the releases of horde-sdk that are tested: what the worker reGen is built on, and the newest that runs on
@@ -21,7 +23,7 @@ func TestPythonSDK(t *testing.T) {
 			t.Run(release+"/"+script, func(t *testing.T) {
 				t.Parallel()
 				dir := filepath.Join("testdata", "python")
-				play(t, filepath.Join(dir, script+".jsonl"), []string{"PYTHONDONTWRITEBYTECODE=1"},
+				play(t, nodetest.Start(t), filepath.Join(dir, script+".jsonl"), []string{"PYTHONDONTWRITEBYTECODE=1"},
 					python, "-W", "ignore", filepath.Join(dir, script+".py"))
 			})
 		}

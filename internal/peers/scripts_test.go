@@ -51,11 +51,10 @@ func missing(t *testing.T, format string, args ...any) {
 // scriptTime is what a script may take: it starts an interpreter, and machines that run tests are busy.
 const scriptTime = 4 * time.Minute
 
-// play runs a script against a node of its own, with accounts that ask, work and moderate, and compares what it says
-// with the transcript. In the end the node's books must be right.
-func play(t *testing.T, transcript string, env []string, command ...string) {
+// play runs a script against a fresh node, which it gives accounts that ask, work and moderate, and compares what the script
+// says with the transcript. In the end the node's books must be right.
+func play(t *testing.T, s *nodetest.Server, transcript string, env []string, command ...string) {
 	t.Helper()
-	s := nodetest.Start(t)
 	_, requester := s.User("requester", 100_000, 0)
 	_, owner := s.User("owner", 0, horde.Trusted)
 	_, moderator := s.User("moderator", 0, horde.Moderator)

@@ -2,13 +2,29 @@
 """The asynchronous manual client: two workers deliver the halves of one request at the same time."""
 
 import asyncio
+import base64
+import io
 
 import aiohttp
 from peer import OWNER, REQUESTER, UNKNOWN_ID, UNKNOWN_KEY, image_pop, image_request, say, text_pop
+from PIL import Image
 
 from horde_sdk.ai_horde_api import apimodels as m
 from horde_sdk.ai_horde_api.ai_horde_clients import AIHordeAPIAsyncClientSession, AIHordeAPIAsyncManualClient
 from horde_sdk.ai_horde_api.consts import GENERATION_STATE
+
+
+def png(mode, size):
+    """A picture of one colour as base64."""
+    out = io.BytesIO()
+    Image.new(mode, size, "white").save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def described(picture):
+    """Format and size of a picture in base64."""
+    image = Image.open(io.BytesIO(base64.b64decode(picture)))
+    return [image.format, image.size]
 
 
 async def raised(awaitable):
@@ -57,6 +73,23 @@ async def main():
 
         say("downloads", await asyncio.gather(*map(download, status.generations)))
         say("cancel", (await client.delete_pending_image(request.id_)).done)
+
+        # A source image and a mask: the worker finds links to them and loads both.
+        request = await ask(m.ImageGenerateAsyncRequest(**image_request(
+            models=["stable_diffusion_inpainting"], source_image=png("RGB", (70, 50)), source_mask=png("L", (70, 50)), source_processing="inpainting",
+            params={"denoising_strength": 0.5})))
+        job = await ask(m.ImageGenerateJobPopRequest(**image_pop(models=["stable_diffusion_inpainting"], allow_painting=True)))
+        await job.async_download_additional_data(session)
+        say("source image", [job.source_processing, job.payload.denoising_strength, job.source_image.startswith("http"),
+            described(job.get_downloaded_source_image()), described(job.get_downloaded_source_mask())])
+        say("cancel in work", (await client.delete_pending_image(request.id_)).processing)
+        say("deliver what was cancelled", await ask(m.ImageGenerationJobSubmitRequest(
+            apikey=OWNER, id=job.id_, generation=png("RGB", (64, 64)), state=GENERATION_STATE.ok, seed=2**32 - 1)))
+        status = await client.get_generate_status(request.id_)
+        say("its status", [status.done, [g.seed for g in status.generations]])
+
+        async with session.get(status.generations[0].img) as response:
+            say("a result given as base64", described(base64.b64encode(await response.read())))
 
         # A batch that may not be one: exact seeds, a pop each.
         request = await ask(m.ImageGenerateAsyncRequest(**image_request(params={"n": 2}, disable_batching=True)))
