@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"horde/internal/node"
 )
@@ -17,8 +16,8 @@ type auditCommand struct {
 
 // Run recomputes everything from the ledger's entries. It fails if anything differs.
 func (c *auditCommand) Run(ctx context.Context) error {
-	if _, err := os.Stat(c.Data); err != nil {
-		return fmt.Errorf("there is no horde in %s", c.Data)
+	if err := c.exists(); err != nil {
+		return err
 	}
 	report, err := node.Audit(ctx, node.Config{Data: c.Data})
 	if err != nil {

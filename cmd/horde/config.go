@@ -48,6 +48,11 @@ func (y *yamlResolver) Validate(app *kong.Application) error {
 
 // Resolve returns the value of a flag, or nil.
 func (y *yamlResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, env := range flag.Envs { // the environment comes before the file, and the command line before both
+		if _, set := os.LookupEnv(env); set {
+			return nil, nil
+		}
+	}
 	if v, ok := y.values[flag.Name]; ok {
 		return v, nil
 	}
@@ -71,7 +76,8 @@ func (configCommand) Run(ctx context.Context) error {
 
 func writeTemplate(w io.Writer, parser *kong.Kong) error {
 	fmt.Fprint(w, "# Configuration of a horde's server. Use it with: horde serve --config FILE\n"+
-		"# Each option can also be given as a flag (--name) or by the environment variable that stands beside it.\n"+
+		"# Each option can also be given as a flag (--name) or by the environment variable that stands beside it: a flag\n"+
+		"# comes before the environment, and that before this file.\n"+
 		"# What is commented out is the default.\n")
 	for _, command := range parser.Model.Leaves(false) {
 		if command.Path() != "serve" {

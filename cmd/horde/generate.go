@@ -36,6 +36,17 @@ func (f *hordeFlags) client() (*client.Client, error) {
 	return client.New(f.URL, f.Key, client.WithAgent("horde:"+worker.Version()+":cli"))
 }
 
+// writable finds out before anything is asked for, and paid, that the result could not be written.
+func (f *hordeFlags) writable() error {
+	if f.Out == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(f.Out)); err != nil || !info.IsDir() {
+		return fmt.Errorf("there is no directory %s to write to", filepath.Dir(f.Out))
+	}
+	return nil
+}
+
 type generateImage struct {
 	hordeFlags `embed:""`
 	Prompt     string   `arg:"" help:"What to show. A negative prompt may follow after ###."`
@@ -51,6 +62,9 @@ type generateImage struct {
 func (c *generateImage) Run(ctx context.Context) error {
 	horde, err := c.client()
 	if err != nil {
+		return err
+	}
+	if err := c.writable(); err != nil {
 		return err
 	}
 	models := c.Model
@@ -122,6 +136,9 @@ func (c *generateText) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.writable(); err != nil {
+		return err
+	}
 	line := newProgressLine()
 	result, err := horde.GenerateText(ctx, client.TextRequest{
 		Prompt: c.Prompt, Models: c.Model, Params: client.TextParams{MaxLength: c.MaxLength, StopSequence: c.Stop},
@@ -157,8 +174,9 @@ func explain(err error, url string) error {
 	return fmt.Errorf("%w (is there a horde at %s? start one with: horde up)", err, url)
 }
 
-// progressLine shows on a terminal how a request stands, in one line that is written over.
-type progressLine struct{ terminal bool }
+// progressLine shows on a terminal how a request stands, in one line that is written over. Elsewhere it says once that no
+// worker is there, since that may take long.
+type progressLine struct{ terminal, said bool }
 
 func newProgressLine() *progressLine {
 	return &progressLine{terminal: term.IsTerminal(int(os.Stderr.Fd()))}
@@ -166,6 +184,14 @@ func newProgressLine() *progressLine {
 
 func (p *progressLine) show(s client.Status) {
 	if !p.terminal {
+		if !p.said && !s.IsPossible && !s.Done {
+			p.said = true
+			fmt.Fprintln(os.Stderr, "no worker that can do this is online; waiting for one")
+		}
+		return
+	}
+	if s.Done {
+		fmt.Fprint(os.Stderr, "\r\033[Kdone")
 		return
 	}
 	text := fmt.Sprintf("position %d, about %d s", s.QueuePosition, s.WaitTime)

@@ -31,7 +31,7 @@ type cli struct {
 const description = `A crowdsourced inference system: volunteers lend their GPUs, everybody else gets images and text from them.
 
 Every option can also be given by the environment variable that its help names and, for the server, in a configuration file
-(--config; "horde config" prints one).`
+(--config; "horde config" prints one). A flag comes before the environment, and that before the file.`
 
 func main() {
 	err := run(os.Args[1:])

@@ -26,7 +26,15 @@ import (
 
 // dataFlag is where a horde keeps everything.
 type dataFlag struct {
-	Data string `env:"HORDE_DATA" default:"${data}" type:"path" placeholder:"DIR" help:"Directory of everything that the horde keeps: the record (SQLite) and the images."`
+	Data string `env:"HORDE_DATA" default:"${data}" type:"path" placeholder:"DIR" help:"Directory of everything that the horde keeps: the record (SQLite) and the images. By default ${default}."`
+}
+
+// exists refuses a directory that holds no horde: a mistyped one must not pass for an empty horde.
+func (f dataFlag) exists() error {
+	if _, err := os.Stat(filepath.Join(f.Data, node.RecordFile)); err != nil {
+		return fmt.Errorf("there is no horde in %s", f.Data)
+	}
+	return nil
 }
 
 // serverFlags are the options of the server.
@@ -42,7 +50,7 @@ type serverFlags struct {
 	RateLimit       bool     `env:"HORDE_RATELIMIT" default:"true" negatable:"" help:"Limit how often an address or a key may call."`
 	AllowPrivate    []string `env:"HORDE_ALLOW_PRIVATE" placeholder:"CIDR" help:"Private networks from which source images are fetched and to which webhooks are sent. None by default: who asks for images could look around in them."`
 
-	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start."`
+	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start. HORDE_KEY_SALT_FILE names a file that holds it."`
 	Admins              []string `env:"HORDE_ADMINS,ADMINS" placeholder:"ID" help:"Accounts (ids or aliases) that may change kudos, moderators and maintenance mode."`
 	TrustThreshold      float64  `env:"HORDE_TRUST_THRESHOLD,KUDOS_TRUST_THRESHOLD" default:"0" placeholder:"KUDOS" help:"Kudos in escrow above which an account that is a week old becomes trusted; 0 for never."`
 	Anonymous           bool     `env:"HORDE_ANONYMOUS" default:"true" negatable:"" help:"Let everybody use the anonymous account."`
@@ -57,7 +65,7 @@ type serverFlags struct {
 }
 
 type serveCommand struct {
-	Listen      string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on."`
+	Listen      string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on; ${default} by default."`
 	serverFlags `embed:""`
 }
 
@@ -71,6 +79,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return listenError(c.Listen, err)
 	}
+	cfg.Listen = l.Addr().String()
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		l.Close()
@@ -110,6 +119,13 @@ func (f *serverFlags) node() (node.Config, error) {
 		cfg.NoRateLimit = true
 	}
 	var err error
+	if file := os.Getenv("HORDE_KEY_SALT_FILE"); file != "" && cfg.KeySalt == "" {
+		salt, err := os.ReadFile(file)
+		if err != nil {
+			return cfg, fmt.Errorf("HORDE_KEY_SALT_FILE: %w", err)
+		}
+		cfg.KeySalt = strings.TrimSpace(string(salt))
+	}
 	for _, list := range []struct {
 		flag string
 		in   []string
@@ -136,7 +152,8 @@ func (f *serverFlags) node() (node.Config, error) {
 // pages are what people look at.
 func (f *serverFlags) pages(n *node.Node, r *api.Router) {
 	web.Mount(web.Site{
-		Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, Accounts: n.Engine, Log: n.Log,
+		Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, Accounts: n.Engine, NoAnonymous: n.NoAnonymous,
+		Log: n.Log,
 	}, r)
 }
 

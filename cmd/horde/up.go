@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ const defaultListen = "127.0.0.1:7001"
 
 // upCommand runs everything on one machine: who has nothing but this program gets a text and an image from a horde.
 type upCommand struct {
-	Listen      string `env:"HORDE_LISTEN" default:"${up_listen}" placeholder:"ADDR" help:"Address and port to listen on. If the default is taken, a free port is used."`
+	Listen      string `env:"HORDE_LISTEN" default:"${up_listen}" placeholder:"ADDR" help:"Address and port to listen on; ${default} by default or, if that is taken, a free port."`
 	Demo        bool   `help:"Do not set up a real text model: use the demo writer inside the program."`
 	serverFlags `embed:""`
 }
@@ -51,6 +52,7 @@ func (c *upCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return listenError(c.Listen, err)
 	}
+	cfg.Listen = l.Addr().String()
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		l.Close()
@@ -186,6 +188,7 @@ func (u *upstart) textBackend(ctx context.Context, found []probe.Found) (cfg wor
 		return worker.Config{ScribeBackend: string(f.Kind), KaiURL: f.URL}, func() {}
 	}
 	if u.demo {
+		fmt.Println("  text: the demo writer inside this program, which is no real model")
 		return worker.Config{ScribeBackend: "sandbox"}, func() {}
 	}
 	server, err := u.localModel(ctx)
@@ -210,13 +213,18 @@ func (u *upstart) localModel(ctx context.Context) (*localmodel.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.Start(ctx, localmodel.Options{})
+	server, err := m.Start(ctx, localmodel.Options{})
+	if err == nil {
+		fmt.Printf("  text: %s on llama.cpp at %s\n", m.Name, server.URL())
+	}
+	return server, err
 }
 
 func (u *upstart) imageBackend(found []probe.Found) worker.Config {
 	f, ok := first(found, true)
 	switch {
 	case !ok:
+		fmt.Println("  images: no image server is running here, so the demo painter inside this program, which is no real model")
 		return worker.Config{DreamerBackend: "sandbox"}
 	case f.Kind == probe.ComfyUI:
 		return worker.Config{DreamerBackend: "comfyui", ComfyUIURL: f.URL}
@@ -270,19 +278,34 @@ The horde is up.
 
   page          %[1]s/
   your key      %[2]s   (for requests)
-  worker's key  %[3]s   (for workers: horde worker -u %[1]s -a KEY)
+  worker's key  %[3]s   (for workers: %[5]s worker -u %[1]s -a KEY)
 
-Try it:
+Try it, from another terminal:
 
-  horde generate text "The sea at night is" --url %[1]s
-  horde generate image "a lighthouse in a storm, watercolor" --url %[1]s --out lighthouse.png
+  %[5]s generate text "The sea at night is" --url %[1]s
+  %[5]s generate image "a lighthouse in a storm, watercolor" --url %[1]s --out lighthouse.png
 
 or with nothing but curl:
 
 %[4]s
 
 Ctrl-C stops it.
-`, u.url, u.keys.User, u.keys.Worker, curlExample(u.url, u.keys.User))
+`, u.url, u.keys.User, u.keys.Worker, curlExample(u.url, u.keys.User), self())
+}
+
+// self is how this program was started, as far as it can be typed again.
+func self() string {
+	path, err := os.Executable()
+	switch {
+	case err != nil:
+		return "horde"
+	case strings.Contains(path, string(filepath.Separator)+"go-build"):
+		return "go run ./cmd/horde"
+	}
+	if found, err := exec.LookPath("horde"); err == nil && found == path {
+		return "horde"
+	}
+	return os.Args[0]
 }
 
 // curlExample asks for a text and waits for it. It works as pasted into a shell.

@@ -30,14 +30,19 @@ type userFlags struct {
 }
 
 func (f *userFlags) do(ctx context.Context, command string, in, out any) error {
+	if command != "create" { // which may come before the first start of a server
+		if err := f.exists(); err != nil {
+			return err
+		}
+	}
 	return node.Administer(ctx, node.Config{Data: f.Data}, command, in, out)
 }
 
 type userCreate struct {
 	userFlags   `embed:""`
 	Name        string   `required:"" help:"Name, 1 to 30 characters. It need not be unique: accounts are known as name#number."`
-	Kudos       float64  `help:"Kudos to start with."`
-	Concurrency int      `help:"Results that may wait at a time; 30 by default."`
+	Kudos       float64  `placeholder:"N" help:"Kudos to start with. An account never has less than its floor of 25 once it has any."`
+	Concurrency int      `placeholder:"N" help:"Results that may wait at a time; 30 by default."`
 	Role        []string `help:"Roles: moderator, trusted, flagged, customizer, vpn, special, service, education."`
 }
 
@@ -123,8 +128,8 @@ type userSet struct {
 	userFlags   `embed:""`
 	User        string   `arg:"" help:"Id or alias of the account."`
 	Name        *string  `help:"Another name."`
-	Kudos       *float64 `help:"Kudos to add; a negative number takes some away. Whole numbers."`
-	Concurrency *int     `help:"Results that may wait at a time."`
+	Kudos       *float64 `placeholder:"N" help:"Kudos to add; a negative number takes some away. What is behind the point is left out."`
+	Concurrency *int     `placeholder:"N" help:"Results that may wait at a time."`
 	Role        []string `help:"Roles to give."`
 	NoRole      []string `help:"Roles to take away."`
 	NewKey      bool     `help:"Make another API key and print it; the old one is dead at once."`

@@ -4,6 +4,7 @@ package blob
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,9 +40,9 @@ func (d *Disk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, ErrNotFound)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut:
 		header.Set("Allow", "GET, HEAD, PUT, OPTIONS")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		refuse(w, "method not allowed", http.StatusMethodNotAllowed)
 	case !d.permitted(r, key):
-		http.Error(w, "the signature is wrong or has expired", http.StatusForbidden)
+		refuse(w, "the signature is wrong or has expired", http.StatusForbidden)
 	case r.Method == http.MethodPut:
 		d.receive(w, r, key)
 	default:
@@ -90,25 +91,34 @@ func (d *Disk) fail(w http.ResponseWriter, err error) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrKey):
-		http.Error(w, ErrNotFound.Error(), http.StatusNotFound)
+		refuse(w, ErrNotFound.Error(), http.StatusNotFound)
 	case errors.Is(err, ErrSealed):
-		http.Error(w, ErrSealed.Error(), http.StatusConflict)
+		refuse(w, ErrSealed.Error(), http.StatusConflict)
 	case errors.Is(err, ErrTooLarge), errors.As(err, &tooLarge):
-		http.Error(w, ErrTooLarge.Error(), http.StatusRequestEntityTooLarge)
+		refuse(w, ErrTooLarge.Error(), http.StatusRequestEntityTooLarge)
 	case errors.Is(err, ErrFull):
 		d.cfg.Log.Error("objects cannot be stored", "err", err)
-		http.Error(w, ErrFull.Error(), http.StatusInsufficientStorage)
+		refuse(w, ErrFull.Error(), http.StatusInsufficientStorage)
 	case isPathError(err):
 		d.cfg.Log.Error("object store failed", "err", err)
-		http.Error(w, "the object store failed", http.StatusInternalServerError)
+		refuse(w, "the object store failed", http.StatusInternalServerError)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		http.Error(w, "the upload took too long", http.StatusRequestTimeout)
+		refuse(w, "the upload took too long", http.StatusRequestTimeout)
 	case errors.Is(err, context.Canceled):
 		// Nobody is there to read an answer.
 	default:
 		// All else came from reading the body.
-		http.Error(w, "the upload broke off", http.StatusBadRequest)
+		refuse(w, "the upload broke off", http.StatusBadRequest)
 	}
+}
+
+// refuse answers with an error in the form of the API: whoever follows a link that the API gave reads one form only.
+func refuse(w http.ResponseWriter, message string, status int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Message string `json:"message"`
+	}{message}) // The reader may be gone.
 }
 
 // isPathError tells whether a file, not the connection, failed.

@@ -199,6 +199,9 @@ func TestRefusedRequests(t *testing.T) {
 			if resp.Header.Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("%s: a browser cannot see the answer", tt.name)
 			}
+			if tt.want != http.StatusOK && (!strings.HasPrefix(text, `{"message":"`) || resp.Header.Get("Content-Type") != "application/json") {
+				t.Errorf("%s: the refusal is not that of an API: %s", tt.name, text)
+			}
 			if strings.Contains(text, d.cfg.Dir) {
 				t.Errorf("%s: the answer names a path: %s", tt.name, text)
 			}

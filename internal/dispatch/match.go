@@ -25,8 +25,9 @@ type Pop struct {
 	// Affordable tells whether the user of a request could pay for it now. Nil means that the worker does not care.
 	// Friends are not asked.
 	Affordable func(*horde.Request) bool
-	// Tricked tells whether the worker was given a decoy of a request: it must not see that one again. Nil means never.
-	Tricked func(horde.RequestID) bool
+	// Barred tells whether the worker must not see a request, for a reason that nobody is told: it was given a decoy of it,
+	// or failed at it just now. Nil means never.
+	Barred func(horde.RequestID) bool
 	// MatchedTargeting restricts requests that name allowed workers to workers whose friend the requester is.
 	MatchedTargeting bool
 }
@@ -130,7 +131,7 @@ func (m *match) take(e *Entry, friend bool) verdict {
 	if len(e.targets) > 0 && slices.Contains(e.targets, w.ID) == o.WorkerBlacklist {
 		return refuse
 	}
-	if m.Tricked != nil && m.Tricked(e.Request.ID) {
+	if m.Barred != nil && m.Barred(e.Request.ID) {
 		return refuse
 	}
 	if len(w.Blacklist) > 0 {

@@ -183,10 +183,17 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 		return outcome{wait: j.pending()}
 	case d.faulted():
 		e.fault(j, now)
+		if j.worker != nil {
+			j.request.gaveBack(j.worker, now)
+		}
 		return outcome{wait: e.open}
 	case j.State == horde.JobFaulted:
-		return outcome{wait: j.pending(), refusal: horde.ErrAbortedGen.Withf("Processing Job with ID %s was aborted: it was not done "+
-			"within %d seconds. Please check your worker speed", j.ID, int(j.Lease.Seconds()))}
+		reason := fmt.Sprintf("it was not done within %d seconds", int(j.Lease.Seconds()))
+		if j.Ended.Sub(j.Started) <= j.Lease {
+			reason = "it was handed back before"
+		}
+		return outcome{wait: j.pending(), refusal: horde.ErrAbortedGen.Withf(
+			"Processing Job with ID %s was aborted: %s. Please check your worker speed", j.ID, reason)}
 	}
 	o := outcome{reward: e.accept(j, d, now), wait: e.open, order: j.request.Order}
 	if !j.Decoy {

@@ -123,8 +123,8 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 	if w.RequireUpfrontKudos {
 		search.Affordable = e.affordable
 	}
-	if len(w.tricked) > 0 {
-		search.Tricked = func(id horde.RequestID) bool { return w.tricked[id] }
+	search.Barred = func(id horde.RequestID) bool {
+		return w.tricked[id] || e.betterElsewhere(e.requests[id], w.worker, now)
 	}
 	found, skipped := q.Match(search)
 	if found == nil {
@@ -175,6 +175,25 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 	}
 	e.open.request(r, false)
 	return popped, nil
+}
+
+// betterElsewhere tells whether the worker has just failed at the request while another one could take it: three failures end
+// a request, and they should not all be one worker's.
+func (e *Engine) betterElsewhere(r *request, w *worker, now time.Time) bool {
+	if len(r.returned) == 0 || now.Sub(r.returned[w.ID]) > elsewhere {
+		return false
+	}
+	needs := r.Order.Needs()
+	wanted, ref := needs.ModelList(), e.Reference()
+	for _, other := range e.online(r.Order.Kind, now).workers {
+		if other == w || other.Maintenance || other.Paused || now.Sub(r.returned[other.ID]) <= elsewhere {
+			continue
+		}
+		if other.standing(ref).CouldTake(r.Order, &needs, wanted) {
+			return true
+		}
+	}
+	return false
 }
 
 // pick chooses the model of a batch at random among those that the order and the worker have in common.

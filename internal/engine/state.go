@@ -74,9 +74,21 @@ type request struct {
 	// possible is the answer to whether some worker could take the request, good until possibleUntil.
 	possible      bool
 	possibleUntil time.Time
+	// returned is when workers gave a job of the request back as failed. It may be lost in a crash.
+	returned map[horde.WorkerID]time.Time
 	// seen is when the expiry heap looks at the request again; place is where it is in the heap.
 	seen  time.Time
 	place int
+}
+
+// elsewhere is how long another worker is preferred after one gave a job of the request back.
+const elsewhere = time.Minute
+
+func (r *request) gaveBack(w *worker, now time.Time) {
+	if r.returned == nil {
+		r.returned = map[horde.WorkerID]time.Time{}
+	}
+	r.returned[w.ID] = now
 }
 
 type job struct {

@@ -236,6 +236,9 @@ func (e *Engine) register(n NewUser, key string, now time.Time) *user {
 		Created: now, LastActive: now, Concurrency: cmp.Or(n.Concurrency, horde.DefaultConcurrency),
 	}}
 	u.SetRole(n.Roles, n.Roles != 0)
+	if u.Has(horde.Education) && n.Concurrency == 0 {
+		u.Concurrency = horde.EducationConcurrency
+	}
 	e.settings.NextUser++
 	e.open.settings = true
 	e.addUser(u)

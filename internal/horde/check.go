@@ -11,9 +11,12 @@ import (
 
 // Limits of submissions (requests chapter, 8).
 const (
-	MaxPromptWords      = 7500
-	MaxImagePrompt      = 1 << 20 // bytes; no model reads that much
-	MaxTextPrompt       = 4 << 20 // bytes; about as many as the largest context has
+	MaxPromptWords = 7500
+	MaxImagePrompt = 1 << 20 // bytes; no model reads that much
+	// A text prompt may have so many bytes, and so many more for each token of context: what is longer would be cut off.
+	MaxTextPrompt       = 256 << 10
+	TextPromptPerToken  = 16
+	MaxSoftprompt       = 1000 // characters
 	MaxLoras            = 5
 	MaxTIs              = 20
 	MaxExtraImages      = 5
@@ -118,8 +121,10 @@ func (s *TextSubmission) Check() *Error {
 		characters += len([]rune(stop))
 	}
 	switch {
-	case len(value(s.Prompt)) > MaxTextPrompt:
+	case len(value(s.Prompt)) > MaxTextPrompt+TextPromptPerToken*context:
 		return ErrInvalidPromptSize
+	case len(value(s.Softprompt)) > MaxSoftprompt:
+		return Invalid(map[string]string{"softprompt": "the name is too long"})
 	case context < maxLength:
 		return ErrTokenOverflow
 	case p.SamplerOrder != nil && len(unique(p.SamplerOrder)) < SamplerOrderLength:

@@ -34,7 +34,7 @@ func Audit(ctx context.Context, cfg Config) (AuditReport, error) {
 	if !errors.Is(err, errNoNode) {
 		return report, err
 	}
-	db, err := sqlite.Open(ctx, filepath.Join(cfg.Data, "horde.db"))
+	db, err := sqlite.Open(ctx, filepath.Join(cfg.Data, RecordFile))
 	if err != nil {
 		return report, err
 	}

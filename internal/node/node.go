@@ -38,6 +38,8 @@ import (
 type Config struct {
 	// Data is the directory of everything that the node keeps. Required.
 	Data string
+	// Listen is the address that the node will be served on, for the header Horde-Node.
+	Listen string
 	// PublicURL is where the world reaches the node: "https://horde.example". Empty answers each caller with links on the
 	// address that the caller used.
 	PublicURL string
@@ -70,6 +72,9 @@ type Config struct {
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
 }
+
+// RecordFile is the name of the database in the data directory.
+const RecordFile = "horde.db"
 
 // Node is a running server process.
 type Node struct {
@@ -108,7 +113,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := sqlite.Open(ctx, filepath.Join(n.Data, "horde.db"))
+	db, err := sqlite.Open(ctx, filepath.Join(n.Data, RecordFile))
 	if err != nil {
 		return err
 	}
@@ -170,7 +175,11 @@ func (n *Node) name() string {
 	if err != nil {
 		host = "localhost"
 	}
-	return host + ":horde:" + n.Version
+	port := "0"
+	if _, p, err := net.SplitHostPort(n.Listen); err == nil {
+		port = p
+	}
+	return host + ":" + port + ":" + n.Version
 }
 
 func (n *Node) base() string {

@@ -69,7 +69,9 @@ func start(t *testing.T, change ...func(*node.Config)) *nodetest.Server {
 	return nodetest.Start(t, append([]func(*node.Config){func(c *node.Config) {
 		c.Title = "Lantern Horde"
 		c.Pages = func(n *node.Node, r *api.Router) {
-			web.Mount(web.Site{Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Accounts: n.Engine, Log: n.Log}, r)
+			web.Mount(web.Site{
+				Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Accounts: n.Engine, NoAnonymous: n.NoAnonymous, Log: n.Log,
+			}, r)
 		}
 	}}, change...)...)
 }

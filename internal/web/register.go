@@ -4,6 +4,7 @@ package web
 
 import (
 	"errors"
+	"html"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -69,7 +70,7 @@ func (p *pages) signUp(w http.ResponseWriter, req *http.Request) {
 		p.router.WriteError(w, req, err)
 		return
 	default:
-		v.Alias, v.Key = user.User.Alias(), key
+		v.Alias, v.Key = html.UnescapeString(user.User.Alias()), key
 		p.answer(w, req, http.StatusOK, "registered", v)
 		return
 	}

@@ -46,6 +46,8 @@ type Site struct {
 	// ImageOrigins are further origins from which results are served, such as "https://images.example".
 	ImageOrigins []string
 	Accounts     Accounts
+	// NoAnonymous tells that the horde serves only people with an account, so that no page offers anything else.
+	NoAnonymous bool
 	// Log takes failures; nil means [slog.Default].
 	Log *slog.Logger
 }
@@ -107,6 +109,7 @@ type pages struct {
 // view is what a template sees.
 type view struct {
 	Title, Version, SourceURL string
+	NoAnonymous               bool
 	// Base is where the horde is reached, without a slash at the end; Path the page's own.
 	Base, Path string
 	// Demos are the models that are no models.
@@ -116,8 +119,9 @@ type view struct {
 	// Of registration.
 	NameLimit int
 	Name      string
-	Alias     string
-	Key       string
+	// Alias is the name as it was typed; stored names have their tags escaped (accounts 2).
+	Alias string
+	Key   string
 
 	// Of a refusal, and of what is wrong with a form.
 	Status  int
@@ -127,7 +131,7 @@ type view struct {
 
 func (p *pages) view(req *http.Request) view {
 	return view{
-		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, Base: p.base(req), Path: req.URL.Path,
+		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, NoAnonymous: p.NoAnonymous, Base: p.base(req), Path: req.URL.Path,
 		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName,
 	}
 }

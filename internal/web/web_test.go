@@ -191,6 +191,20 @@ func TestTheAddressOfTheVisitorIsOnThePagesAndHarmless(t *testing.T) {
 	}
 }
 
+func TestAHordeForMembersOffersNothingToTheAnonymous(t *testing.T) {
+	t.Parallel()
+	open, closed := start(t), start(t, func(c *node.Config) { c.NoAnonymous = true })
+	offer := regexp.MustCompile(`need no account|do not need an account|without an account|0000000000|>anonymous<`)
+	for _, path := range []string{"/", "/register", "/api/"} {
+		if a := get(t, open, path); !offer.MatchString(a.Text) {
+			t.Errorf("%s of an open horde offers nothing", path)
+		}
+		if found := offer.FindString(get(t, closed, path).Text); found != "" {
+			t.Errorf("%s of a horde for members offers %q", path, found)
+		}
+	}
+}
+
 // commands are on the page about workers, by id.
 var commands = regexp.MustCompile(`(?s)<pre id="c-(dreamer|scribe|check)"[^>]*>(.*?)</pre>`)
 
@@ -310,8 +324,8 @@ func TestRegistration(t *testing.T) {
 		if h := a.Header; h.Get("Cache-Control") != "no-store" || h.Get("Access-Control-Allow-Origin") != "" || h.Get("Location") != "" || h.Get("Set-Cookie") != "" {
 			t.Errorf("%s: headers %v", c.it, h)
 		}
-		if strings.Contains(a.Text, "<b>x") {
-			t.Errorf("%s: the name is not escaped", c.it)
+		if strings.Contains(a.Text, "<b>x") || strings.Contains(a.Text, "&amp;lt;") {
+			t.Errorf("%s: the name is not escaped, or twice", c.it)
 		}
 	}
 }

@@ -339,6 +339,7 @@ func (l *loop) finish(out outcome, began bool) {
 			return
 		}
 		l.pausedTil = time.Now().Add(failurePause)
+		l.log.Warn("too many jobs failed in a row: taking none for a while", "failed", l.failures, "pause", failurePause)
 		// One trial job follows the pause; its failure pauses again.
 		l.failures = failuresToPause - 1
 	}

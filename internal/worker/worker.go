@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -91,8 +92,8 @@ func run(ctx context.Context, cfg Config, ui UI, given Backends, kinds []string,
 		return err
 	}
 	defer p.close()
-	loops, err := p.loops(ctx, given, kinds)
-	if err != nil {
+	loops, err := p.prepare(ctx, ui.Stop, given, kinds)
+	if err != nil || loops == nil {
 		return err
 	}
 	done := make(chan struct{})
@@ -222,6 +223,32 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal, done <-cha
 }
 
 // loops makes the loops of the kinds asked for and waits for their inference servers.
+// prepare makes the loops, which may wait for the inference servers. A signal to stop, or the end of ctx, ends the waiting:
+// then it returns neither loops nor an error, for nothing is in hand.
+func (p *process) prepare(ctx context.Context, stop <-chan os.Signal, given Backends, kinds []string) ([]*loop, error) {
+	preparing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var told atomic.Bool
+	ready := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-stop:
+			told.Store(true)
+			cancel()
+		case <-ready:
+		}
+	})
+	loops, err := p.loops(preparing, given, kinds)
+	close(ready)
+	watching.Wait()
+	if told.Load() || ctx.Err() != nil {
+		p.log.Info("stopping: nothing had begun")
+		return nil, nil
+	}
+	return loops, err
+}
+
 func (p *process) loops(ctx context.Context, given Backends, kinds []string) ([]*loop, error) {
 	if len(kinds) == 0 {
 		if p.cfg.DreamerName != "" {

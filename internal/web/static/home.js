@@ -150,6 +150,8 @@ for (const radio of form.elements.kind) radio.addEventListener('change', showKin
 // --- The key ---
 
 const keyField = $('key');
+// What the page calls a visitor without a key: where accounts are needed that is not “anonymous”.
+const nameless = $('whose').textContent;
 const keyNow = () => keyField.value.trim() || anonymous;
 
 async function showKey() {
@@ -159,7 +161,7 @@ async function showKey() {
   $('forget').disabled = !key;
   keyField.removeAttribute('aria-invalid');
   if (!key || key === anonymous) {
-    $('whose').textContent = 'anonymous';
+    $('whose').textContent = nameless;
     return;
   }
   $('whose').textContent = 'yours';

@@ -6,6 +6,7 @@
 package openai
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -213,12 +214,12 @@ func (d *Driver) generate(ctx context.Context, j backend.TextJob, progress func(
 	var err error
 	switch d.kind {
 	case "llamacpp":
-		err = d.open(ctx, "/completion", LlamaBody(j), func(r io.Reader) error { return backend.Events(r, g.llama) })
+		err = d.open(ctx, "/completion", LlamaBody(j), func(r io.Reader) error { return g.events(r, g.llama) })
 	case "ollama":
 		err = d.open(ctx, "/api/generate", OllamaBody(j), func(r io.Reader) error { return backend.Lines(r, g.ollama) })
 	default:
 		err = d.open(ctx, "/v1/completions", CompletionBody(d.kind, j, int(d.context.Load())),
-			func(r io.Reader) error { return backend.Events(r, g.completion) })
+			func(r io.Reader) error { return g.events(r, g.completion) })
 	}
 	if err == nil && !g.ended {
 		err = backend.Errorf(backend.Unreachable, "the stream ended early")
@@ -255,6 +256,37 @@ type gathering struct {
 	text     strings.Builder
 	tokens   int
 	ended    bool
+}
+
+// maxWhole bounds an answer that comes in one piece, in bytes.
+const maxWhole = 16 << 20
+
+// events reads a stream of events. A server that cannot stream answers with one object, which is taken as the only event.
+func (g *gathering) events(r io.Reader, event func(string) error) error {
+	in := bufio.NewReader(r)
+	for {
+		first, err := in.Peek(1)
+		if err != nil {
+			return backend.Events(in, event)
+		}
+		switch first[0] {
+		case ' ', '\t', '\r', '\n':
+			_, _ = in.Discard(1)
+			continue
+		case '{':
+		default:
+			return backend.Events(in, event)
+		}
+		whole, err := io.ReadAll(io.LimitReader(in, maxWhole))
+		if err != nil {
+			return err
+		}
+		if err := event(string(whole)); err != nil && !errors.Is(err, backend.ErrEnough) {
+			return err
+		}
+		g.ended = true
+		return nil
+	}
 }
 
 func (g *gathering) add(piece string) {
