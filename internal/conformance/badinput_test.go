@@ -375,6 +375,18 @@ func TestHalvesOfSurrogatePairsAreRefusedButInResults(t *testing.T) {
 	}
 }
 
+func TestPromptsThatNoModelReads(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	u := s.user(100, 0)
+	// The default context is 2,048 tokens: 256 KiB and 16 bytes for each.
+	most := 256<<10 + 16*2048
+	s.text(u, fields{"prompt": strings.Repeat("a", most)})
+	s.refused(s.call("POST", "/generate/text/async", u, fields{"prompt": strings.Repeat("a", most+1)}), http.StatusBadRequest, "InvalidPromptSize")
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": strings.Repeat("a", 1<<20+1)}), http.StatusBadRequest, "InvalidPromptSize")
+	s.invalid(s.call("POST", "/generate/text/async", u, fields{"prompt": "x", "softprompt": strings.Repeat("a", 1001)}), "softprompt")
+}
+
 func TestDuplicateKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)

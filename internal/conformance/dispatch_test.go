@@ -416,6 +416,26 @@ func TestDispatch14ThreeTimeOutsEndARequest(t *testing.T) {
 	}
 }
 
+// Three failures end a request: they should not all be of the one worker that asks first.
+func TestAfterAFailureAnotherWorkerIsPreferred(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		u, broken, sound := s.user(100, 0), s.user(0, 0), s.user(0, 0)
+		s.noJob(s.popText(sound, "sound", nil))
+		id := s.text(u, `{"prompt":"x"}`)
+		s.fault("text", broken, s.job(s.popText(broken, "broken", nil)))
+		s.noJob(s.popText(broken, "broken", nil))
+		s.deliverText(sound, s.job(s.popText(sound, "sound", nil)), "done")
+		s.shows(s.status("text", id), fields{"done": true, "faulted": false, "finished": 1})
+
+		t.Log("nobody else is there any more: the request is not kept waiting for nobody")
+		time.Sleep(10 * time.Minute)
+		s.text(u, `{"prompt":"y"}`)
+		s.fault("text", broken, s.job(s.popText(broken, "broken", nil)))
+		s.job(s.popText(broken, "broken", nil))
+	})
+}
+
 func TestDispatch15BatchesEndJobByJob(t *testing.T) {
 	t.Parallel()
 	s := open(t)

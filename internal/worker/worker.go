@@ -222,7 +222,6 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal, done <-cha
 	}
 }
 
-// loops makes the loops of the kinds asked for and waits for their inference servers.
 // prepare makes the loops, which may wait for the inference servers. A signal to stop, or the end of ctx, ends the waiting:
 // then it returns neither loops nor an error, for nothing is in hand.
 func (p *process) prepare(ctx context.Context, stop <-chan os.Signal, given Backends, kinds []string) ([]*loop, error) {
@@ -249,6 +248,7 @@ func (p *process) prepare(ctx context.Context, stop <-chan os.Signal, given Back
 	return loops, err
 }
 
+// loops makes the loops of the kinds asked for and waits for their inference servers.
 func (p *process) loops(ctx context.Context, given Backends, kinds []string) ([]*loop, error) {
 	if len(kinds) == 0 {
 		if p.cfg.DreamerName != "" {

@@ -96,7 +96,8 @@ func TestStreams(t *testing.T) {
 			"data: {\"content\":\"\",\"stop\":true,\"stop_type\":\"word\",\"stopping_word\":\"\\nUser:\"}\n\n", " upon a time\nUser:"},
 		"vllm": {"vllm", "/v1/completions", ": hi\n\ndata: {\"choices\":[{\"text\":\" upon\",\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"text\":\" a time\",\"finish_reason\":\"length\"}]}\n\n" +
 			"data: {\"choices\":[],\"usage\":{\"completion_tokens\":3}}\n\ndata: [DONE]", " upon a time"},
-		"ollama": {"ollama", "/api/generate", "{\"response\":\" upon\",\"done\":false}\n{\"response\":\" a time\",\"done\":false}\n{\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n", " upon a time"},
+		"a server that cannot stream": {"openai", "/v1/completions", "\n{\"choices\":[{\"text\":\" upon a time\",\"finish_reason\":\"length\"}]}\n", " upon a time"},
+		"ollama":                      {"ollama", "/api/generate", "{\"response\":\" upon\",\"done\":false}\n{\"response\":\" a time\",\"done\":false}\n{\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n", " upon a time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
