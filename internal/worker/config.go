@@ -84,8 +84,8 @@ type Config struct {
 	AllowControlnet     bool              `env:"WORKER_ALLOW_CONTROLNET" group:"dreamer" help:"Take ControlNet jobs."`
 	AllowSDXLControlnet bool              `name:"allow-sdxl-controlnet" env:"WORKER_ALLOW_SDXL_CONTROLNET" group:"dreamer" help:"Take ControlNet jobs on SDXL."`
 	AllowLora           bool              `env:"WORKER_ALLOW_LORA" group:"dreamer" help:"Take jobs with LoRAs: those that the image server has as files, and with lora_folder also others."`
-	LoraFolder          string            `type:"path" env:"WORKER_LORA_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for LoRAs. LoRAs that jobs name are fetched from CivitAI into it. Empty: none are."`
-	EmbeddingFolder     string            `type:"path" env:"WORKER_EMBEDDING_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for textual inversions. Those that jobs name are fetched into it. Empty: none are, and no such jobs are taken."`
+	LoraFolder          string            `env:"WORKER_LORA_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for LoRAs. LoRAs that jobs name are fetched from CivitAI into it. Empty: none are."`
+	EmbeddingFolder     string            `env:"WORKER_EMBEDDING_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for textual inversions. Those that jobs name are fetched into it. Empty: none are, and no such jobs are taken."`
 	MaxLoraCacheSize    int               `default:"10" env:"WORKER_MAX_LORA_CACHE_SIZE" group:"dreamer" help:"Space for fetched LoRAs in gigabytes, 1 to 2048; those not used for longest go first."`
 	CivitAIAPIToken     string            `name:"civitai-api-token" env:"WORKER_CIVITAI_API_TOKEN" group:"dreamer" help:"Token of a CivitAI account, for LoRAs that are given away with a login only."`
 	CivitAIURL          string            `name:"civitai-url" default:"https://civitai.com" env:"WORKER_CIVITAI_URL" group:"dreamer" help:"CivitAI, or a mirror of it."`
