@@ -20,6 +20,7 @@ import (
 	"horde/internal/hordeling/archive"
 	"horde/internal/hordeling/civitai"
 	"horde/internal/hordeling/hordelingtest"
+	"horde/internal/worker/assets/assetstest"
 )
 
 const (
@@ -49,50 +50,50 @@ func TestEmbedding(t *testing.T) {
 	for name, tc := range map[string]struct {
 		name string // 72437 when empty
 		sfw  bool
-		set  func(s *site)
+		set  func(s *assetstest.Site)
 		err  error
 		asks int // of the hordeling
 		took time.Duration
 	}{
-		"with a hash":                     {set: func(s *site) { s.json(askedAt, answer(strings.ToUpper(hashOf(good)))) }, asks: 1},
-		"without: that of CivitAI counts": {set: func(s *site) { s.json(askedAt, answer("")); s.json(modelAt, model(false)) }, asks: 1},
-		"by its name": {name: "easy  negative", asks: 1, set: func(s *site) {
-			s.json(askedAt, answer(hashOf(good)))
-			s.json("civitai.com/api/v1/models", object{"items": []object{model(false)}})
+		"with a hash":                     {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(strings.ToUpper(hashOf(good)))) }, asks: 1},
+		"without: that of CivitAI counts": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer("")); s.JSON(modelAt, model(false)) }, asks: 1},
+		"by its name": {name: "easy  negative", asks: 1, set: func(s *assetstest.Site) {
+			s.JSON(askedAt, answer(hashOf(good)))
+			s.JSON("civitai.com/api/v1/models", object{"items": []object{model(false)}})
 		}},
-		"by another name": {name: "hard positive", err: ErrNotFound, set: func(s *site) {
-			s.json("civitai.com/api/v1/models", object{"items": []object{model(false)}})
+		"by another name": {name: "hard positive", err: ErrNotFound, set: func(s *assetstest.Site) {
+			s.JSON("civitai.com/api/v1/models", object{"items": []object{model(false)}})
 		}},
-		"safe for work on such a worker":     {sfw: true, asks: 1, set: func(s *site) { s.json(askedAt, answer(hashOf(good))); s.json(modelAt, model(false)) }},
-		"not safe for work on such a worker": {sfw: true, err: ErrRefused, set: func(s *site) { s.json(askedAt, answer(hashOf(good))); s.json(modelAt, model(true)) }},
-		"another hash":                       {set: func(s *site) { s.json(askedAt, answer(hashOf([]byte("x")))) }, err: ErrRefused, asks: 1, took: 3 * time.Second},
-		"no hash at all":                     {set: func(s *site) { s.json(askedAt, answer("")) }, err: ErrNotFound, asks: 1, took: time.Second},
-		"not safetensors": {set: func(s *site) {
-			s.handle("files.example/ti", serve([]byte("pickle")))
-			s.json(askedAt, answer(hashOf([]byte("pickle"))))
+		"safe for work on such a worker":     {sfw: true, asks: 1, set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.JSON(modelAt, model(false)) }},
+		"not safe for work on such a worker": {sfw: true, err: ErrRefused, set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.JSON(modelAt, model(true)) }},
+		"another hash":                       {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf([]byte("x")))) }, err: ErrRefused, asks: 1, took: 3 * time.Second},
+		"no hash at all":                     {set: func(s *assetstest.Site) { s.JSON(askedAt, answer("")) }, err: ErrNotFound, asks: 1, took: time.Second},
+		"not safetensors": {set: func(s *assetstest.Site) {
+			s.Handle("files.example/ti", serve([]byte("pickle")))
+			s.JSON(askedAt, answer(hashOf([]byte("pickle"))))
 		}, err: ErrRefused, asks: 1},
-		"too large": {set: func(s *site) {
-			s.slow("files.example/ti", MaxEmbeddingBytes+1, 1<<20)
-			s.json(askedAt, answer(hashOf(good)))
+		"too large": {set: func(s *assetstest.Site) {
+			s.Slow("files.example/ti", MaxEmbeddingBytes+1, 1<<20)
+			s.JSON(askedAt, answer(hashOf(good)))
 		}, err: ErrRefused, asks: 1},
-		"404":                  {set: func(s *site) { s.status(askedAt, 404, "") }, err: ErrNotFound, asks: 1},
-		"422":                  {set: func(s *site) { s.status(askedAt, 422, `{"message":"no"}`) }, err: ErrRefused, asks: 1},
-		"400 unexpected type":  {set: func(s *site) { s.status(askedAt, 400, `{"message":"This is an Unexpected Type."}`) }, err: ErrRefused, asks: 1},
-		"500 hash":             {set: func(s *site) { s.status(askedAt, 500, `{"message":"HASH mismatch"}`) }, err: ErrRefused, asks: 1},
-		"400 something else":   {set: func(s *site) { s.status(askedAt, 400, `{"message":"later"}`) }, err: errPending, asks: 5, took: 12 * time.Second},
-		"not JSON":             {set: func(s *site) { s.status(askedAt, 502, "<html>hash") }, err: errPending, asks: 5, took: 12 * time.Second},
-		"no address":           {set: func(s *site) { s.json(askedAt, object{"sha256": "x"}) }, err: errPending, asks: 5, took: 12 * time.Second},
-		"an odd address":       {set: func(s *site) { s.json(askedAt, object{"url": "ftp://x/y", "sha256": hashOf(good)}) }, err: ErrRefused, asks: 1},
-		"503 with Retry-After": {set: func(s *site) { s.json(askedAt, answer(hashOf(good))); s.busy(askedAt, "7") }, asks: 2, took: 7 * time.Second},
-		"Retry-After too late": {set: func(s *site) { s.json(askedAt, answer(hashOf(good))); s.busy(askedAt, "60") }, err: errPending, asks: 1},
+		"404":                  {set: func(s *assetstest.Site) { s.Status(askedAt, 404, "") }, err: ErrNotFound, asks: 1},
+		"422":                  {set: func(s *assetstest.Site) { s.Status(askedAt, 422, `{"message":"no"}`) }, err: ErrRefused, asks: 1},
+		"400 unexpected type":  {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"This is an Unexpected Type."}`) }, err: ErrRefused, asks: 1},
+		"500 hash":             {set: func(s *assetstest.Site) { s.Status(askedAt, 500, `{"message":"HASH mismatch"}`) }, err: ErrRefused, asks: 1},
+		"400 something else":   {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"later"}`) }, err: errPending, asks: 5, took: 12 * time.Second},
+		"not JSON":             {set: func(s *assetstest.Site) { s.Status(askedAt, 502, "<html>hash") }, err: errPending, asks: 5, took: 12 * time.Second},
+		"no address":           {set: func(s *assetstest.Site) { s.JSON(askedAt, object{"sha256": "x"}) }, err: errPending, asks: 5, took: 12 * time.Second},
+		"an odd address":       {set: func(s *assetstest.Site) { s.JSON(askedAt, object{"url": "ftp://x/y", "sha256": hashOf(good)}) }, err: ErrRefused, asks: 1},
+		"503 with Retry-After": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.Busy(askedAt, "7") }, asks: 2, took: 7 * time.Second},
+		"Retry-After too late": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.Busy(askedAt, "60") }, err: errPending, asks: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
-				s.handle("files.example/ti", serve(good))
+				s := assetstest.New()
+				s.Handle("files.example/ti", serve(good))
 				tc.set(s)
-				st := s.store(t, func(c *Config) { c.NSFW = !tc.sfw })
+				st := openStore(t, s, func(c *Config) { c.NSFW = !tc.sfw })
 				want := client.TextualInversion{Name: "72437"}
 				if tc.name != "" {
 					want.Name = tc.name
@@ -100,7 +101,7 @@ func TestEmbedding(t *testing.T) {
 				begin := time.Now()
 				e, err := st.Embedding(t.Context(), want)
 				took, asks := time.Since(begin), 0
-				for _, c := range s.calls() {
+				for _, c := range s.Calls() {
 					if strings.HasPrefix(c, "https://hordeling.example/") {
 						asks++
 					}
@@ -119,10 +120,10 @@ func TestEmbedding(t *testing.T) {
 				if e.ID != "72437" || err != nil || string(data) != string(good) {
 					t.Errorf("%q holds %d bytes, %v", e.ID, len(data), err)
 				}
-				n := len(s.calls())
+				n := len(s.Calls())
 				again, err := st.Embedding(t.Context(), want)
-				if err != nil || len(s.calls()) != n {
-					t.Errorf("the second time: %v, asked %q", err, s.calls()[n:])
+				if err != nil || len(s.Calls()) != n {
+					t.Errorf("the second time: %v, asked %q", err, s.Calls()[n:])
 				}
 				again.Release()
 			})
@@ -133,7 +134,7 @@ func TestEmbedding(t *testing.T) {
 // Without folders nothing is fetched.
 func TestOff(t *testing.T) {
 	t.Parallel()
-	st := newSite().store(t, func(c *Config) { c.LoraFolder, c.EmbeddingFolder = "", "" })
+	st := openStore(t, assetstest.New(), func(c *Config) { c.LoraFolder, c.EmbeddingFolder = "", "" })
 	if _, err := st.Lora(t.Context(), client.Lora{Name: "7"}, ""); !errors.Is(err, ErrOff) {
 		t.Error(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"horde/client"
 	"horde/internal/fetch"
+	"horde/internal/worker/assets/assetstest"
 	"horde/internal/worker/backend"
 )
 
@@ -46,12 +47,12 @@ func TestLoraRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
-				_, err := s.store(t, func(c *Config) { c.NSFW = !tc.sfw }).Lora(t.Context(), tc.want, "")
+				s := assetstest.New()
+				_, err := openStore(t, s, func(c *Config) { c.NSFW = !tc.sfw }).Lora(t.Context(), tc.want, "")
 				if !errors.Is(err, tc.err) {
 					t.Errorf("got %v, want %v", err, tc.err)
 				}
-				calls := s.calls()
+				calls := s.Calls()
 				if tc.ask == "" && len(calls) > 0 || tc.ask != "" && (len(calls) == 0 || calls[0] != tc.ask) {
 					t.Errorf("asked %q, want %q", calls, tc.ask)
 				}
@@ -70,7 +71,7 @@ func TestLora(t *testing.T) {
 		want   client.Lora
 		base   backend.Baseline
 		sfw    bool
-		change func(s *site, m object)
+		change func(s *assetstest.Site, m object)
 		file   string
 		words  string
 		err    error
@@ -86,49 +87,49 @@ func TestLora(t *testing.T) {
 		"for another baseline":  {want: client.Lora{Name: "7"}, base: backend.SDXL, err: ErrBaseline},
 		"for its own baseline":  {want: client.Lora{Name: "7"}, base: backend.SD1, file: "detailtweakercafe_79.safetensors"},
 		"for an unknown one":    {want: client.Lora{Name: "7"}, base: "something new", file: "detailtweakercafe_79.safetensors"},
-		"a newer version that is to be paid for yet": {want: client.Lora{Name: "7"}, file: "detailtweakercafe_79.safetensors", change: func(_ *site, m object) {
+		"a newer version that is to be paid for yet": {want: client.Lora{Name: "7"}, file: "detailtweakercafe_79.safetensors", change: func(_ *assetstest.Site, m object) {
 			m["modelVersions"] = append([]object{{"id": 80, "availability": "EarlyAccess", "files": []object{}}}, second(m)...)
 		}},
-		"a version whose early access is over": {want: client.Lora{Name: "7"}, file: "detailtweakercafe_79.safetensors", change: func(_ *site, m object) {
+		"a version whose early access is over": {want: client.Lora{Name: "7"}, file: "detailtweakercafe_79.safetensors", change: func(_ *assetstest.Site, m object) {
 			v := second(m)[0]
 			v["availability"], v["earlyAccessEndsAt"] = "EarlyAccess", "1999-01-01T00:00:00.000Z"
 		}},
-		"only to be paid for": {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *site, m object) { second(m)[0]["availability"] = "EarlyAccess" }},
-		"not safe for work on a worker that is": {want: client.Lora{Name: "7"}, sfw: true, err: ErrRefused, change: func(_ *site, m object) {
+		"only to be paid for": {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *assetstest.Site, m object) { second(m)[0]["availability"] = "EarlyAccess" }},
+		"not safe for work on a worker that is": {want: client.Lora{Name: "7"}, sfw: true, err: ErrRefused, change: func(_ *assetstest.Site, m object) {
 			m["nsfw"] = true
 		}},
-		"too large":            {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *site, m object) { file(m)["sizeKB"] = 400*1024 + 1 }},
-		"larger than it says":  {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(s *site, m object) { s.slow("files.example/79", 1<<20, 1<<20) }},
-		"no hash":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *site, m object) { file(m)["hashes"] = object{} }},
-		"another hash":         {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *site, m object) { file(m)["hashes"] = object{"SHA256": hashOf([]byte("x"))} }},
-		"a pickle":             {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *site, m object) { file(m)["name"] = "file.pt" }},
-		"no LoRA":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *site, m object) { m["type"] = "Checkpoint" }},
-		"no versions":          {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *site, m object) { m["modelVersions"] = nil }},
-		"an address of a file": {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *site, m object) { file(m)["downloadUrl"] = "file:///etc/passwd" }},
-		"behind a login": {want: client.Lora{Name: "7"}, err: ErrDenied, change: func(s *site, _ object) {
-			s.handle("civitai.com/api/download/models/79", func(w http.ResponseWriter, r *http.Request) {
+		"too large":            {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["sizeKB"] = 400*1024 + 1 }},
+		"larger than it says":  {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(s *assetstest.Site, m object) { s.Slow("files.example/79", 1<<20, 1<<20) }},
+		"no hash":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["hashes"] = object{} }},
+		"another hash":         {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["hashes"] = object{"SHA256": hashOf([]byte("x"))} }},
+		"a pickle":             {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *assetstest.Site, m object) { file(m)["name"] = "file.pt" }},
+		"no LoRA":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { m["type"] = "Checkpoint" }},
+		"no versions":          {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *assetstest.Site, m object) { m["modelVersions"] = nil }},
+		"an address of a file": {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["downloadUrl"] = "file:///etc/passwd" }},
+		"behind a login": {want: client.Lora{Name: "7"}, err: ErrDenied, change: func(s *assetstest.Site, _ object) {
+			s.Handle("civitai.com/api/download/models/79", func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "/login?reason=download-auth", http.StatusTemporaryRedirect)
 			})
 		}},
-		"a web page instead": {want: client.Lora{Name: "7"}, err: ErrDenied, change: func(s *site, _ object) {
-			s.handle("files.example/79", func(w http.ResponseWriter, _ *http.Request) {
+		"a web page instead": {want: client.Lora{Name: "7"}, err: ErrDenied, change: func(s *assetstest.Site, _ object) {
+			s.Handle("files.example/79", func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/html; charset=utf-8")
 				_, _ = w.Write(data)
 			})
 		}},
-		"a name that is a path": {want: client.Lora{Name: "7"}, file: "etccrondx_79.safetensors", change: func(_ *site, m object) { m["name"] = "../../etc/cron.d/x" }},
-		"a name of signs":       {want: client.Lora{Name: "7"}, file: "lora_79.safetensors", change: func(_ *site, m object) { m["name"] = "★ / …" }},
+		"a name that is a path": {want: client.Lora{Name: "7"}, file: "etccrondx_79.safetensors", change: func(_ *assetstest.Site, m object) { m["name"] = "../../etc/cron.d/x" }},
+		"a name of signs":       {want: client.Lora{Name: "7"}, file: "lora_79.safetensors", change: func(_ *assetstest.Site, m object) { m["name"] = "★ / …" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
-				m := s.lora(7, "Détail Tweaker Café", data)
+				s := assetstest.New()
+				m := s.Lora(7, "Détail Tweaker Café", data)
 				if tc.change != nil {
 					tc.change(s, m)
 				}
-				s.json("civitai.com/api/v1/models", object{"items": []object{m}})
-				st := s.store(t, func(c *Config) { c.NSFW = !tc.sfw })
+				s.JSON("civitai.com/api/v1/models", object{"items": []object{m}})
+				st := openStore(t, s, func(c *Config) { c.NSFW = !tc.sfw })
 				got, err := st.Lora(t.Context(), tc.want, tc.base)
 				if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) {
 					t.Fatalf("got %v, want %v", err, tc.err)
@@ -152,8 +153,8 @@ func TestLora(t *testing.T) {
 					t.Errorf("the sidecar holds %q, %v", sidecar, err)
 				}
 				// Now it is here: nothing more is asked, not even by a new process.
-				before := len(s.calls())
-				again := s.store(t, func(c *Config) { c.NSFW = !tc.sfw; c.LoraFolder = st.cfg.LoraFolder })
+				before := len(s.Calls())
+				again := openStore(t, s, func(c *Config) { c.NSFW = !tc.sfw; c.LoraFolder = st.cfg.LoraFolder })
 				for _, st := range []*Store{st, again} {
 					l, err := st.Lora(t.Context(), tc.want, tc.base)
 					if err != nil || l.File != tc.file || l.Words != tc.words {
@@ -161,8 +162,8 @@ func TestLora(t *testing.T) {
 					}
 					l.Release()
 				}
-				if n := len(s.calls()); n != before {
-					t.Errorf("asked %q for a file that is here", s.calls()[before:])
+				if n := len(s.Calls()); n != before {
+					t.Errorf("asked %q for a file that is here", s.Calls()[before:])
 				}
 			})
 		})
@@ -174,52 +175,52 @@ func TestRepetitions(t *testing.T) {
 	t.Parallel()
 	const model = "civitai.com/api/v1/models/7"
 	for name, tc := range map[string]struct {
-		set   func(s *site)
+		set   func(s *assetstest.Site)
 		err   error
 		calls int
 		took  time.Duration
 	}{
-		"401":                 {func(s *site) { s.status(model, 401, "") }, ErrDenied, 1, 0},
-		"403":                 {func(s *site) { s.status(model, 403, "") }, ErrDenied, 1, 0},
-		"400":                 {func(s *site) { s.status(model, 400, "") }, ErrRefused, 1, 0},
-		"404, asked again":    {func(s *site) { s.status(model, 404, "") }, ErrNotFound, 2, time.Second},
-		"500":                 {func(s *site) { s.status(model, 500, "") }, ErrUnavailable, 4, 9 * time.Second},
-		"not JSON":            {func(s *site) { s.status(model, 200, "<html>") }, ErrUnavailable, 4, 9 * time.Second},
-		"JSON without sense":  {func(s *site) { s.status(model, 200, "{}") }, ErrUnavailable, 4, 9 * time.Second},
-		"503":                 {func(s *site) { s.status(model, 503, "") }, ErrUnavailable, 1, 0},
-		"no answer":           {func(s *site) { s.broken[model] = fetch.ErrConnect }, ErrUnavailable, 2, 3 * time.Second},
-		"a private address":   {func(s *site) { s.broken[model] = fetch.ErrPrivateAddress }, ErrRefused, 1, 0},
-		"busy, then in order": {func(s *site) { s.busy(model, "5") }, nil, 1 + 1 + 2, 5 * time.Second},
-		"busy for ever":       {func(s *site) { s.status(model, 429, "") }, ErrUnavailable, 10, 27 * time.Second},
+		"401":                 {func(s *assetstest.Site) { s.Status(model, 401, "") }, ErrDenied, 1, 0},
+		"403":                 {func(s *assetstest.Site) { s.Status(model, 403, "") }, ErrDenied, 1, 0},
+		"400":                 {func(s *assetstest.Site) { s.Status(model, 400, "") }, ErrRefused, 1, 0},
+		"404, asked again":    {func(s *assetstest.Site) { s.Status(model, 404, "") }, ErrNotFound, 2, time.Second},
+		"500":                 {func(s *assetstest.Site) { s.Status(model, 500, "") }, ErrUnavailable, 4, 9 * time.Second},
+		"not JSON":            {func(s *assetstest.Site) { s.Status(model, 200, "<html>") }, ErrUnavailable, 4, 9 * time.Second},
+		"JSON without sense":  {func(s *assetstest.Site) { s.Status(model, 200, "{}") }, ErrUnavailable, 4, 9 * time.Second},
+		"503":                 {func(s *assetstest.Site) { s.Status(model, 503, "") }, ErrUnavailable, 1, 0},
+		"no answer":           {func(s *assetstest.Site) { s.Break(model, fetch.ErrConnect) }, ErrUnavailable, 2, 3 * time.Second},
+		"a private address":   {func(s *assetstest.Site) { s.Break(model, fetch.ErrPrivateAddress) }, ErrRefused, 1, 0},
+		"busy, then in order": {func(s *assetstest.Site) { s.Busy(model, "5") }, nil, 1 + 1 + 2, 5 * time.Second},
+		"busy for ever":       {func(s *assetstest.Site) { s.Status(model, 429, "") }, ErrUnavailable, 10, 27 * time.Second},
 		// 451 for a model alone: one more question tells that the rest is served.
-		"451 for a model": {func(s *site) {
-			s.status(model, 451, "")
-			s.json("civitai.com/api/v1/models", object{"items": []object{}})
+		"451 for a model": {func(s *assetstest.Site) {
+			s.Status(model, 451, "")
+			s.JSON("civitai.com/api/v1/models", object{"items": []object{}})
 		}, ErrBlocked, 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
-				s.lora(7, "x", []byte("weights"))
+				s := assetstest.New()
+				s.Lora(7, "x", []byte("weights"))
 				tc.set(s)
-				st := s.store(t, nil)
+				st := openStore(t, s, nil)
 				begin := time.Now()
 				l, err := st.Lora(t.Context(), client.Lora{Name: "7"}, "")
 				l.Release()
-				if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) || len(s.calls()) != tc.calls || time.Since(begin) != tc.took || st.Blocked() {
-					t.Fatalf("%v after %d calls and %v, want %v after %d and %v; blocked %v", err, len(s.calls()), time.Since(begin), tc.err, tc.calls, tc.took, st.Blocked())
+				if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) || len(s.Calls()) != tc.calls || time.Since(begin) != tc.took || st.Blocked() {
+					t.Fatalf("%v after %d calls and %v, want %v after %d and %v; blocked %v", err, len(s.Calls()), time.Since(begin), tc.err, tc.calls, tc.took, st.Blocked())
 				}
 				if err == nil {
 					return
 				}
 				// Ten minutes long the failure is repeated.
 				time.Sleep(failedLife - time.Second)
-				if _, err := st.Lora(t.Context(), client.Lora{Name: "7"}, ""); !errors.Is(err, tc.err) || len(s.calls()) != tc.calls {
-					t.Errorf("soon after: %v, %d calls", err, len(s.calls()))
+				if _, err := st.Lora(t.Context(), client.Lora{Name: "7"}, ""); !errors.Is(err, tc.err) || len(s.Calls()) != tc.calls {
+					t.Errorf("soon after: %v, %d calls", err, len(s.Calls()))
 				}
 				time.Sleep(2 * time.Second)
-				if st.Lora(t.Context(), client.Lora{Name: "7"}, ""); len(s.calls()) == tc.calls {
+				if st.Lora(t.Context(), client.Lora{Name: "7"}, ""); len(s.Calls()) == tc.calls {
 					t.Error("it is never tried again")
 				}
 			})
@@ -227,53 +228,39 @@ func TestRepetitions(t *testing.T) {
 	}
 }
 
-// busy answers key by 429 once, then as before.
-func (s *site) busy(key, after string) {
-	inner, first := s.handlers[key], true
-	s.handlers[key] = func(w http.ResponseWriter, r *http.Request) {
-		if first {
-			first = false
-			w.Header().Set("Retry-After", after)
-			w.WriteHeader(http.StatusTooManyRequests)
-			return
-		}
-		inner(w, r)
-	}
-}
-
 // B097: a site that answers 451 to everything, or has no address, is given up at once and left alone for ten minutes.
 func TestBlockedSite(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(s *site){
-		"451": func(s *site) {
+	for name, set := range map[string]func(s *assetstest.Site){
+		"451": func(s *assetstest.Site) {
 			for _, k := range []string{"civitai.com/api/v1/model-versions/2510627", "civitai.com/api/v1/models"} {
-				s.status(k, 451, "")
+				s.Status(k, 451, "")
 			}
 		},
-		"no address": func(s *site) {
-			s.broken["civitai.com/api/v1/model-versions/2510627"] = fmt.Errorf("x: %w", fetch.ErrUnresolved)
+		"no address": func(s *assetstest.Site) {
+			s.Break("civitai.com/api/v1/model-versions/2510627", fmt.Errorf("x: %w", fetch.ErrUnresolved))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
+				s := assetstest.New()
 				set(s)
-				st := s.store(t, nil)
+				st := openStore(t, s, nil)
 				begin := time.Now()
 				_, err := st.Lora(t.Context(), client.Lora{Name: "2510627", IsVersion: true}, "")
 				if !errors.Is(err, ErrBlocked) || time.Since(begin) > time.Second || !st.Blocked() {
 					t.Fatalf("%v after %v, blocked %v", err, time.Since(begin), st.Blocked())
 				}
-				n := len(s.calls())
-				if _, err := st.Lora(t.Context(), client.Lora{Name: "another"}, ""); !errors.Is(err, ErrBlocked) || len(s.calls()) != n {
-					t.Errorf("the next: %v, asked %q", err, s.calls()[n:])
+				n := len(s.Calls())
+				if _, err := st.Lora(t.Context(), client.Lora{Name: "another"}, ""); !errors.Is(err, ErrBlocked) || len(s.Calls()) != n {
+					t.Errorf("the next: %v, asked %q", err, s.Calls()[n:])
 				}
 				time.Sleep(blockedLife + time.Second)
 				if st.Blocked() {
 					t.Error("blocked for ever")
 				}
-				if st.Lora(t.Context(), client.Lora{Name: "another"}, ""); len(s.calls()) == n {
+				if st.Lora(t.Context(), client.Lora{Name: "another"}, ""); len(s.Calls()) == n {
 					t.Error("never asked again")
 				}
 			})
@@ -298,33 +285,38 @@ func TestSlowDownloads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite()
-				m := s.lora(7, "x", nil)
+				s := assetstest.New()
+				m := s.Lora(7, "x", nil)
 				m["modelVersions"].([]object)[0]["files"].([]object)[1]["sizeKB"] = size / 1024
-				s.slow("files.example/79", size, tc.rate)
-				st := s.store(t, nil)
+				s.Slow("files.example/79", size, tc.rate)
+				st := openStore(t, s, nil)
 				begin := time.Now()
 				_, err := st.Lora(t.Context(), client.Lora{Name: "7"}, "")
 				if took := time.Since(begin); !errors.Is(err, tc.err) || took > tc.by {
 					t.Errorf("%v after %v", err, took)
 				}
-				if left := files(t, st.cfg.LoraFolder); len(left) > 0 || s.active != 0 {
-					t.Errorf("left: %q, %d downloads", left, s.active)
+				if left := files(t, st.cfg.LoraFolder); len(left) > 0 || running(s) != 0 {
+					t.Errorf("left: %q, %d downloads", left, running(s))
 				}
 			})
 		})
 	}
 }
 
+func running(s *assetstest.Site) int {
+	n, _ := s.Downloads()
+	return n
+}
+
 // A caller whose time ends goes on; the download does too, so that the next job has the file.
 func TestDownloadOutlivesTheCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite()
+		s := assetstest.New()
 		data := make([]byte, 60_000)
-		s.lora(7, "x", data)
-		s.slow("files.example/79", int64(len(data)), 1000)
-		st := s.store(t, nil)
+		s.Lora(7, "x", data)
+		s.Slow("files.example/79", int64(len(data)), 1000)
+		st := openStore(t, s, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
 		defer cancel()
 		if _, err := st.Lora(ctx, client.Lora{Name: "7"}, ""); !errors.Is(err, ErrLate) {
@@ -343,13 +335,13 @@ func TestDownloadOutlivesTheCaller(t *testing.T) {
 func TestParallelDownloads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite()
+		s := assetstest.New()
 		data := make([]byte, 20_000)
 		for id := 1; id <= 12; id++ {
-			s.lora(id, fmt.Sprint("model", id), data)
-			s.slow(fmt.Sprintf("files.example/%d9", id), int64(len(data)), 10_000)
+			s.Lora(id, fmt.Sprint("model", id), data)
+			s.Slow(fmt.Sprintf("files.example/%d9", id), int64(len(data)), 10_000)
 		}
-		st := s.store(t, nil)
+		st := openStore(t, s, nil)
 		var wg sync.WaitGroup
 		for i := range 36 {
 			wg.Go(func() {
@@ -361,8 +353,8 @@ func TestParallelDownloads(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if s.peak != parallel || len(s.calls()) != 12*3 {
-			t.Errorf("%d downloads at the same time, %d calls", s.peak, len(s.calls()))
+		if _, peak := s.Downloads(); peak != parallel || len(s.Calls()) != 12*3 {
+			t.Errorf("%d downloads at the same time, %d calls", peak, len(s.Calls()))
 		}
 	})
 }
@@ -371,9 +363,9 @@ func TestParallelDownloads(t *testing.T) {
 func TestToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite()
-		s.lora(7, "x", []byte("weights"))
-		st := s.store(t, func(c *Config) { c.Token = "s&cret" })
+		s := assetstest.New()
+		s.Lora(7, "x", []byte("weights"))
+		st := openStore(t, s, func(c *Config) { c.Token = "s&cret" })
 		l, err := st.Lora(t.Context(), client.Lora{Name: "7"}, "")
 		if err != nil {
 			t.Fatal(err)
@@ -381,7 +373,7 @@ func TestToken(t *testing.T) {
 		l.Release()
 		want := []string{"https://civitai.com/api/v1/models/7?token=s%26cret", "https://civitai.com/api/download/models/79?token=s%26cret",
 			"https://files.example/79?signature=abc"}
-		if got := s.calls(); strings.Join(got, " ") != strings.Join(want, " ") {
+		if got := s.Calls(); strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("asked %q", got)
 		}
 	})
@@ -391,11 +383,11 @@ func TestToken(t *testing.T) {
 func TestEviction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite()
+		s := assetstest.New()
 		for id := 1; id <= 5; id++ {
-			s.lora(id, fmt.Sprint("model", id), make([]byte, 100+id))
+			s.Lora(id, fmt.Sprint("model", id), make([]byte, 100+id))
 		}
-		st := s.store(t, func(c *Config) { c.LoraBudget = 320 })
+		st := openStore(t, s, func(c *Config) { c.LoraBudget = 320 })
 		own := filepath.Join(st.cfg.LoraFolder, "mine.safetensors")
 		if err := os.WriteFile(own, make([]byte, 1000), 0o600); err != nil {
 			t.Fatal(err)
@@ -450,9 +442,9 @@ func TestBrokenIndex(t *testing.T) {
 			if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(victim, []byte("mine\n\n"), 0o600), os.WriteFile(filepath.Join(dir, indexName), []byte(index), 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			s := newSite()
-			s.lora(7, "x", []byte("weights"))
-			st := s.store(t, func(c *Config) { c.LoraFolder, c.LoraBudget = dir, 1 })
+			s := assetstest.New()
+			s.Lora(7, "x", []byte("weights"))
+			st := openStore(t, s, func(c *Config) { c.LoraFolder, c.LoraBudget = dir, 1 })
 			l, err := st.Lora(t.Context(), client.Lora{Name: "7"}, "")
 			if err != nil || l.File != "x_79.safetensors" {
 				t.Fatalf("%+v, %v", l, err)
