@@ -25,6 +25,8 @@ const (
 	forTI       = 15 * time.Second
 	// unmeasuredShare is the part of a job's time that is kept for the picture while no speed was measured.
 	unmeasuredShare = 0.5
+	// waitSlack is kept beside the time that pictures are expected to take.
+	waitSlack = 5 * time.Second
 	// maxLoras and maxTIs are the most that hordes let a request name.
 	maxLoras = 5
 	maxTIs   = 20
@@ -87,12 +89,20 @@ func (x *extras) missing(kind, value, name string) {
 // maxRef is how much of a name is repeated in metadata; servers take 255 characters.
 const maxRef = 250
 
-// patience is how long job may wait for n LoRAs, so that time is left to make the picture.
-func (d *dreamer) patience(job *popped, draft *backend.ImageJob, n int) time.Duration {
-	need, ok := d.speed.estimate(draft.Model.Name, megapixelsteps(draft))
-	if !ok {
-		need = time.Duration(unmeasuredShare * float64(job.ttl))
+// patience is how long job may wait for n LoRAs, so that time is left to make the picture, after those of all other jobs
+// in hand.
+func (d *dreamer) patience(job *popped, n int) time.Duration {
+	d.mu.Lock()
+	need := waitSlack
+	for _, other := range d.inHand {
+		t, ok := d.speed.estimate(other.Model.Name, megapixelsteps(other))
+		if !ok {
+			need = time.Duration(unmeasuredShare * float64(job.ttl))
+			break
+		}
+		need += t
 	}
+	d.mu.Unlock()
 	left := time.Until(job.deadline()) - d.p.cfg.TTLMargin.Duration() - need
 	return max(0, min(firstLora+furtherLora*time.Duration(n-1), left))
 }
@@ -114,7 +124,7 @@ func (d *dreamer) gather(ctx context.Context, job *popped, j *client.ImageJob, d
 	if len(loras)+len(embeddings) == 0 {
 		return x
 	}
-	wait := d.patience(job, draft, max(1, len(loras)))
+	wait := d.patience(job, max(1, len(loras)))
 	forLoras, stopLoras := context.WithTimeout(ctx, wait)
 	defer stopLoras()
 	forTIs, stopTIs := context.WithTimeout(ctx, min(wait, forTI))

@@ -44,7 +44,7 @@ func TestEmbedding(t *testing.T) {
 	}
 	model := func(nsfw bool) object {
 		return object{"id": 72437, "name": "Easy Negative", "type": "TextualInversion", "nsfw": nsfw, "modelVersions": []object{{"id": 5, "files": []object{
-			{"id": 9, "name": "x.safetensors", "type": "Model", "primary": true, "metadata": object{"format": "SafeTensor"}, "hashes": object{"SHA256": strings.ToUpper(hashOf(good))}, "downloadUrl": "https://civitai.com/x"},
+			{"id": 9, "name": "x.safetensors", "type": "Model", "primary": true, "metadata": object{"format": "SafeTensor"}, "hashes": object{"SHA256": strings.ToUpper(assetstest.SHA256(good))}, "downloadUrl": "https://civitai.com/x"},
 		}}}}
 	}
 	for name, tc := range map[string]struct {
@@ -55,37 +55,45 @@ func TestEmbedding(t *testing.T) {
 		asks int // of the hordeling
 		took time.Duration
 	}{
-		"with a hash":                     {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(strings.ToUpper(hashOf(good)))) }, asks: 1},
+		"with a hash":                     {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(strings.ToUpper(assetstest.SHA256(good)))) }, asks: 1},
 		"without: that of CivitAI counts": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer("")); s.JSON(modelAt, model(false)) }, asks: 1},
 		"by its name": {name: "easy  negative", asks: 1, set: func(s *assetstest.Site) {
-			s.JSON(askedAt, answer(hashOf(good)))
+			s.JSON(askedAt, answer(assetstest.SHA256(good)))
 			s.JSON("civitai.com/api/v1/models", object{"items": []object{model(false)}})
 		}},
 		"by another name": {name: "hard positive", err: ErrNotFound, set: func(s *assetstest.Site) {
 			s.JSON("civitai.com/api/v1/models", object{"items": []object{model(false)}})
 		}},
-		"safe for work on such a worker":     {sfw: true, asks: 1, set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.JSON(modelAt, model(false)) }},
-		"not safe for work on such a worker": {sfw: true, err: ErrRefused, set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.JSON(modelAt, model(true)) }},
-		"another hash":                       {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf([]byte("x")))) }, err: ErrRefused, asks: 1, took: 3 * time.Second},
-		"no hash at all":                     {set: func(s *assetstest.Site) { s.JSON(askedAt, answer("")) }, err: ErrNotFound, asks: 1, took: time.Second},
+		"safe for work on such a worker": {sfw: true, asks: 1, set: func(s *assetstest.Site) {
+			s.JSON(askedAt, answer(assetstest.SHA256(good)))
+			s.JSON(modelAt, model(false))
+		}},
+		"not safe for work on such a worker": {sfw: true, err: ErrRefused, set: func(s *assetstest.Site) {
+			s.JSON(askedAt, answer(assetstest.SHA256(good)))
+			s.JSON(modelAt, model(true))
+		}},
+		"another hash":   {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(assetstest.SHA256([]byte("x")))) }, err: ErrRefused, asks: 1, took: 3 * time.Second},
+		"no hash at all": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer("")) }, err: ErrNotFound, asks: 1, took: time.Second},
 		"not safetensors": {set: func(s *assetstest.Site) {
 			s.Handle("files.example/ti", serve([]byte("pickle")))
-			s.JSON(askedAt, answer(hashOf([]byte("pickle"))))
+			s.JSON(askedAt, answer(assetstest.SHA256([]byte("pickle"))))
 		}, err: ErrRefused, asks: 1},
 		"too large": {set: func(s *assetstest.Site) {
 			s.Slow("files.example/ti", MaxEmbeddingBytes+1, 1<<20)
-			s.JSON(askedAt, answer(hashOf(good)))
+			s.JSON(askedAt, answer(assetstest.SHA256(good)))
 		}, err: ErrRefused, asks: 1},
-		"404":                  {set: func(s *assetstest.Site) { s.Status(askedAt, 404, "") }, err: ErrNotFound, asks: 1},
-		"422":                  {set: func(s *assetstest.Site) { s.Status(askedAt, 422, `{"message":"no"}`) }, err: ErrRefused, asks: 1},
-		"400 unexpected type":  {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"This is an Unexpected Type."}`) }, err: ErrRefused, asks: 1},
-		"500 hash":             {set: func(s *assetstest.Site) { s.Status(askedAt, 500, `{"message":"HASH mismatch"}`) }, err: ErrRefused, asks: 1},
-		"400 something else":   {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"later"}`) }, err: errPending, asks: 5, took: 12 * time.Second},
-		"not JSON":             {set: func(s *assetstest.Site) { s.Status(askedAt, 502, "<html>hash") }, err: errPending, asks: 5, took: 12 * time.Second},
-		"no address":           {set: func(s *assetstest.Site) { s.JSON(askedAt, object{"sha256": "x"}) }, err: errPending, asks: 5, took: 12 * time.Second},
-		"an odd address":       {set: func(s *assetstest.Site) { s.JSON(askedAt, object{"url": "ftp://x/y", "sha256": hashOf(good)}) }, err: ErrRefused, asks: 1},
-		"503 with Retry-After": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.Busy(askedAt, "7") }, asks: 2, took: 7 * time.Second},
-		"Retry-After too late": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(hashOf(good))); s.Busy(askedAt, "60") }, err: errPending, asks: 1},
+		"404":                 {set: func(s *assetstest.Site) { s.Status(askedAt, 404, "") }, err: ErrNotFound, asks: 1},
+		"422":                 {set: func(s *assetstest.Site) { s.Status(askedAt, 422, `{"message":"no"}`) }, err: ErrRefused, asks: 1},
+		"400 unexpected type": {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"This is an Unexpected Type."}`) }, err: ErrRefused, asks: 1},
+		"500 hash":            {set: func(s *assetstest.Site) { s.Status(askedAt, 500, `{"message":"HASH mismatch"}`) }, err: ErrRefused, asks: 1},
+		"400 something else":  {set: func(s *assetstest.Site) { s.Status(askedAt, 400, `{"message":"later"}`) }, err: errPending, asks: 5, took: 12 * time.Second},
+		"not JSON":            {set: func(s *assetstest.Site) { s.Status(askedAt, 502, "<html>hash") }, err: errPending, asks: 5, took: 12 * time.Second},
+		"no address":          {set: func(s *assetstest.Site) { s.JSON(askedAt, object{"sha256": "x"}) }, err: errPending, asks: 5, took: 12 * time.Second},
+		"an odd address": {set: func(s *assetstest.Site) {
+			s.JSON(askedAt, object{"url": "ftp://x/y", "sha256": assetstest.SHA256(good)})
+		}, err: ErrRefused, asks: 1},
+		"503 with Retry-After": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(assetstest.SHA256(good))); s.Busy(askedAt, "7") }, asks: 2, took: 7 * time.Second},
+		"Retry-After too late": {set: func(s *assetstest.Site) { s.JSON(askedAt, answer(assetstest.SHA256(good))); s.Busy(askedAt, "60") }, err: errPending, asks: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -193,7 +201,7 @@ func TestRealHordeling(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(st.Close)
-	for id, sum := range map[string]string{"1": hordelingtest.WebUISHA256, "2": hashOf(native)} {
+	for id, sum := range map[string]string{"1": hordelingtest.WebUISHA256, "2": assetstest.SHA256(native)} {
 		e, err := st.Embedding(t.Context(), client.TextualInversion{Name: id})
 		if err != nil {
 			t.Errorf("%s: %v", id, err)
@@ -219,7 +227,7 @@ func TestRealHordeling(t *testing.T) {
 	defer other.Close()
 	inside := strings.Replace(other.URL, "127.0.0.1", "127.0.0.2", 1)
 	site.Put(6, object{"id": 6, "name": "inside", "type": "LORA", "modelVersions": []object{{"id": 60, "files": []object{
-		{"name": "x.safetensors", "primary": true, "sizeKB": 1, "hashes": object{"SHA256": hashOf(native)}, "downloadUrl": inside}}}}})
+		{"name": "x.safetensors", "primary": true, "sizeKB": 1, "hashes": object{"SHA256": assetstest.SHA256(native)}, "downloadUrl": inside}}}}})
 	if _, err := st.Lora(t.Context(), client.Lora{Name: "6"}, ""); !errors.Is(err, ErrRefused) {
 		t.Errorf("an address inside: %v", err)
 	}

@@ -98,10 +98,12 @@ func TestLora(t *testing.T) {
 		"not safe for work on a worker that is": {want: client.Lora{Name: "7"}, sfw: true, err: ErrRefused, change: func(_ *assetstest.Site, m object) {
 			m["nsfw"] = true
 		}},
-		"too large":            {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["sizeKB"] = 400*1024 + 1 }},
-		"larger than it says":  {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(s *assetstest.Site, m object) { s.Slow("files.example/79", 1<<20, 1<<20) }},
-		"no hash":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["hashes"] = object{} }},
-		"another hash":         {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["hashes"] = object{"SHA256": hashOf([]byte("x"))} }},
+		"too large":           {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["sizeKB"] = 400*1024 + 1 }},
+		"larger than it says": {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(s *assetstest.Site, m object) { s.Slow("files.example/79", 1<<20, 1<<20) }},
+		"no hash":             {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { file(m)["hashes"] = object{} }},
+		"another hash": {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) {
+			file(m)["hashes"] = object{"SHA256": assetstest.SHA256([]byte("x"))}
+		}},
 		"a pickle":             {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *assetstest.Site, m object) { file(m)["name"] = "file.pt" }},
 		"no LoRA":              {want: client.Lora{Name: "7"}, err: ErrRefused, change: func(_ *assetstest.Site, m object) { m["type"] = "Checkpoint" }},
 		"no versions":          {want: client.Lora{Name: "7"}, err: ErrNotFound, change: func(_ *assetstest.Site, m object) { m["modelVersions"] = nil }},
@@ -149,7 +151,7 @@ func TestLora(t *testing.T) {
 					t.Errorf("the file holds %q, %v", content, err)
 				}
 				sidecar, err := os.ReadFile(filepath.Join(st.cfg.LoraFolder, strings.TrimSuffix(got.File, ".safetensors")+".sha256"))
-				if err != nil || string(sidecar) != hashOf(data)+" *"+got.File+"\n" {
+				if err != nil || string(sidecar) != assetstest.SHA256(data)+" *"+got.File+"\n" {
 					t.Errorf("the sidecar holds %q, %v", sidecar, err)
 				}
 				// Now it is here: nothing more is asked, not even by a new process.

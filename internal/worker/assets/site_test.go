@@ -3,8 +3,6 @@
 package assets
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"testing"
 
@@ -22,11 +20,6 @@ func embedding(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return data
-}
-
-func hashOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }
 
 // openStore opens a store for the site.

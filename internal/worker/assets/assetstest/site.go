@@ -105,6 +105,17 @@ func (s *Site) JSON(key string, v any) {
 	s.Handle(key, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(v) })
 }
 
+// Serve answers key by data.
+func (s *Site) Serve(key string, data []byte) {
+	s.Handle(key, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
+}
+
+// SHA256 is the hash of data in lower-case hex.
+func SHA256(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
 // Status answers key by a status with a body.
 func (s *Site) Status(key string, status int, body string) {
 	s.Handle(key, func(w http.ResponseWriter, _ *http.Request) {
@@ -160,17 +171,16 @@ func (s *Site) Lora(id int, name string, data []byte) Object {
 }
 
 func (s *Site) version(id int, data []byte) Object {
-	sum := sha256.Sum256(data)
 	download, at := fmt.Sprintf("civitai.com/api/download/models/%d", id), fmt.Sprintf("files.example/%d", id)
 	s.Handle(download, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+at+"?signature=abc", http.StatusFound)
 	})
-	s.Handle(at, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
+	s.Serve(at, data)
 	return Object{"id": id, "name": "v1", "baseModel": "SD 1.5", "availability": "Public", "trainedWords": []string{"shiny <lora:x:1>", "very detailed"},
 		"files": []Object{
 			{"id": 1, "name": "training.zip", "type": "Training Data", "sizeKB": 1, "downloadUrl": "https://civitai.com/api/download/models/1"},
 			{"id": 2, "name": "file.safetensors", "type": "Model", "primary": true, "sizeKB": float64(len(data)) / 1024,
-				"hashes": Object{"SHA256": hex.EncodeToString(sum[:])}, "downloadUrl": "https://" + download},
+				"hashes": Object{"SHA256": SHA256(data)}, "downloadUrl": "https://" + download},
 		}}
 }
 
