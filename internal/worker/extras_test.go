@@ -5,12 +5,14 @@ package worker
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"horde/internal/hordeling/hordelingtest"
 	"horde/internal/hordeling/safetensors"
 	"horde/internal/worker/assets/assetstest"
 	"horde/internal/worker/backend"
@@ -234,6 +236,42 @@ func TestDreamerWithSlowDownloads(t *testing.T) {
 			t.Errorf("%d downloads still run", n)
 		}
 	})
+}
+
+// From the job to the file, over loopback through the guarded clients: a dreamer gets a textual inversion that only exists
+// as a pickle by way of a real hordeling, and a LoRA.
+func TestDreamerWithARealHordeling(t *testing.T) {
+	t.Parallel()
+	site := hordelingtest.StartCivitAI(t)
+	site.Add(72437, "TextualInversion", hordelingtest.File{Name: "bad.pt", Format: "PickleTensor", Data: hordelingtest.WebUI, Primary: true})
+	site.Add(5, "LORA", hordelingtest.File{Name: "x.safetensors", Format: "SafeTensor", Data: tiny(t), Primary: true})
+	h := &fakeHorde{jobs: []string{imageJob([]string{"a"}, 150, true, "",
+		`,"loras":[{"name":"5","inject_trigger":"all"}],"tis":[{"name":"72437","inject_ti":"negprompt","strength":0.8}]`)}}
+	cfg := testConfig(t)
+	b := &folderImages{loras: t.TempDir(), embeddings: t.TempDir()}
+	cfg.DreamerName, cfg.AllowLora, cfg.LoraFolder, cfg.EmbeddingFolder = "D", true, b.loras, b.embeddings
+	cfg.CivitAIURL, cfg.HordelingURL = site.URL, assetstest.Hordeling(t, site)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, cfg, UI{}, Backends{Images: b}, []string{"dreamer"}, h.options()...) }()
+	for submitOf(h, "a") == nil && wait(ctx, 20*time.Millisecond, nil) {
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if s := submitOf(h, "a"); s == nil || s["state"] != "ok" || metaOf(s) != "" || len(b.jobs) != 1 {
+		t.Fatalf("submitted %v", s)
+	}
+	j := b.jobs[0]
+	if j.Positive != "cat, a red house" || j.Negative != "cat,(embedding:72437:0.8)" || len(j.Loras) != 1 || j.Loras[0].Name != "amodel_50" {
+		t.Errorf("prompts %q and %q, LoRAs %v", j.Positive, j.Negative, j.Loras)
+	}
+	data, err := os.ReadFile(filepath.Join(b.embeddings, "72437.safetensors"))
+	if err != nil || assetstest.SHA256(data) != hordelingtest.WebUISHA256 {
+		t.Errorf("the textual inversion has %d bytes, %v", len(data), err)
+	}
 }
 
 // A job whose download takes its time does not keep others from the server.

@@ -3,7 +3,6 @@
 package assets
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -16,9 +15,6 @@ import (
 	"time"
 
 	"horde/client"
-	"horde/internal/hordeling"
-	"horde/internal/hordeling/archive"
-	"horde/internal/hordeling/civitai"
 	"horde/internal/hordeling/hordelingtest"
 	"horde/internal/worker/assets/assetstest"
 )
@@ -155,35 +151,6 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// hordelingAt runs a real hordeling on loopback over a stand-in CivitAI and returns its address.
-func hordelingAt(t *testing.T, site *hordelingtest.CivitAI) string {
-	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	c, err := civitai.New(civitai.Config{BaseURL: site.URL, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bucket, err := archive.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := archive.Open(t.Context(), bucket, archive.Config{Budget: 1 << 30, Local: true, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	service := hordeling.New(hordeling.Config{CivitAI: c, Archive: a, Log: log})
-	server := httptest.NewServer(service.Handler())
-	t.Cleanup(func() {
-		server.Close()
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		service.Close(ctx)
-		bucket.Close()
-		c.Close()
-	})
-	return server.URL
-}
-
 // A worker gets what a real hordeling makes of CivitAI's files: pickles converted, safetensors as they are, refusals at
 // once. All of it goes over loopback through the guarded clients.
 func TestRealHordeling(t *testing.T) {
@@ -195,7 +162,7 @@ func TestRealHordeling(t *testing.T) {
 	site.Add(3, "Checkpoint", hordelingtest.File{Name: "c.safetensors", Format: "SafeTensor", Data: native, Primary: true})
 	site.Add(4, "TextualInversion", hordelingtest.File{Name: "d.pt", Format: "PickleTensor", Data: []byte("\x80\x02cos\nsystem\nX\x01\x00\x00\x00xR."), Primary: true})
 	lora := site.Add(5, "LORA", hordelingtest.File{Name: "e.safetensors", Format: "SafeTensor", Data: native, Primary: true})
-	st, err := Open(Config{LoraFolder: t.TempDir(), EmbeddingFolder: t.TempDir(), LoraBudget: 1 << 30, CivitAI: site.URL, Hordeling: hordelingAt(t, site),
+	st, err := Open(Config{LoraFolder: t.TempDir(), EmbeddingFolder: t.TempDir(), LoraBudget: 1 << 30, CivitAI: site.URL, Hordeling: assetstest.Hordeling(t, site),
 		NSFW: true, Agent: "test:1:x", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
