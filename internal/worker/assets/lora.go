@@ -99,13 +99,19 @@ func (s *Store) Lora(ctx context.Context, want client.Lora, base backend.Baselin
 
 var errNSFW = fmt.Errorf("%w: not safe for work", ErrRefused)
 
-// maxID is the first number that is no id.
-const maxID = 1 << 32
+const (
+	// maxID is the first number that is no id.
+	maxID = 1 << 32
+	// maxName is the longest name that is looked for, in bytes; hordes take 255 characters.
+	maxName = 1020
+	// maxTrained is how many trained words of a version are kept.
+	maxTrained = 100
+)
 
 // parseID reads a name that is a number. Numbers that no model can have are refused.
 func parseID(name string) (id int64, numeric bool, err error) {
-	if name == "" {
-		return 0, false, fmt.Errorf("%w: no name", ErrNotFound)
+	if name == "" || len(name) > maxName {
+		return 0, false, fmt.Errorf("%w: no name that a model could have", ErrNotFound)
 	}
 	if strings.Trim(name, "0123456789") != "" {
 		return 0, false, nil
@@ -197,13 +203,14 @@ func (s *Store) chooseLora(m *civitai.Model, isVersion bool) (*candidate, error)
 	case f.SizeKB*1024 > MaxLoraBytes:
 		return nil, fmt.Errorf("%w: larger than %d MB", ErrRefused, MaxLoraBytes>>20)
 	}
+	words := slices.DeleteFunc(slices.Clone(v.TrainedWords), func(w string) bool { return len(w) > maxWords })
 	stem := Sanitise(m.Name)
 	if stem == "" {
 		stem = "lora"
 	}
 	return &candidate{from: from, entry: entry{
 		File: fmt.Sprintf("%s_%d.safetensors", stem, v.ID), Name: m.Name, ModelID: m.ID, VersionID: v.ID, BaseModel: v.BaseModel,
-		Words: v.TrainedWords, NSFW: m.NSFW, SHA256: f.SHA256, Size: int64(f.SizeKB * 1024),
+		Words: words[:min(len(words), maxTrained)], NSFW: m.NSFW, SHA256: f.SHA256, Size: int64(f.SizeKB * 1024),
 	}}, nil
 }
 

@@ -39,6 +39,7 @@ func TestLoraRequests(t *testing.T) {
 		"too large a number":      {client.Lora{Name: "4294967296"}, false, "", ErrRefused},
 		"far too large a number":  {client.Lora{Name: strings.Repeat("9", 40)}, false, "", ErrRefused},
 		"zero":                    {client.Lora{Name: "0"}, false, "", ErrRefused},
+		"a name without end":      {client.Lora{Name: strings.Repeat("x", 10_000)}, false, "", ErrNotFound},
 		"no name":                 {client.Lora{Name: " "}, false, "", ErrNotFound},
 		"a version with a name":   {client.Lora{Name: "nope", IsVersion: true}, false, "", ErrNotFound},
 		"the largest number":      {client.Lora{Name: "4294967295"}, false, "https://civitai.com/api/v1/models/4294967295", ErrNotFound},
