@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -82,7 +83,13 @@ type Config struct {
 	AllowPostProcessing bool              `default:"true" negatable:"" env:"WORKER_ALLOW_POST_PROCESSING" group:"dreamer" help:"Take upscaling, face fixing and background removal."`
 	AllowControlnet     bool              `env:"WORKER_ALLOW_CONTROLNET" group:"dreamer" help:"Take ControlNet jobs."`
 	AllowSDXLControlnet bool              `name:"allow-sdxl-controlnet" env:"WORKER_ALLOW_SDXL_CONTROLNET" group:"dreamer" help:"Take ControlNet jobs on SDXL."`
-	AllowLora           bool              `env:"WORKER_ALLOW_LORA" group:"dreamer" help:"Take jobs with LoRAs that the image server has as files. None are downloaded."`
+	AllowLora           bool              `env:"WORKER_ALLOW_LORA" group:"dreamer" help:"Take jobs with LoRAs: those that the image server has as files, and with lora_folder also others."`
+	LoraFolder          string            `env:"WORKER_LORA_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for LoRAs. LoRAs that jobs name are fetched from CivitAI into it. Empty: none are."`
+	EmbeddingFolder     string            `env:"WORKER_EMBEDDING_FOLDER" group:"dreamer" placeholder:"DIR" help:"Folder of the image server for textual inversions. Those that jobs name are fetched into it. Empty: none are, and no such jobs are taken."`
+	MaxLoraCacheSize    int               `default:"10" env:"WORKER_MAX_LORA_CACHE_SIZE" group:"dreamer" help:"Space for fetched LoRAs in gigabytes, 1 to 2048; those not used for longest go first."`
+	CivitAIAPIToken     string            `name:"civitai-api-token" env:"WORKER_CIVITAI_API_TOKEN" group:"dreamer" help:"Token of a CivitAI account, for LoRAs that are given away with a login only."`
+	CivitAIURL          string            `name:"civitai-url" default:"https://civitai.com" env:"WORKER_CIVITAI_URL" group:"dreamer" help:"CivitAI, or a mirror of it."`
+	HordelingURL        string            `name:"hordeling-url" default:"https://hordeling.aihorde.net" env:"WORKER_HORDELING_URL" group:"dreamer" help:"Service that turns textual inversions into safetensors."`
 	AllowUnsafeIP       bool              `name:"allow-unsafe-ip" aliases:"allow_unsafe_ip" default:"true" negatable:"" env:"WORKER_ALLOW_UNSAFE_IP" group:"dreamer" help:"Take source images of users behind a VPN."`
 	LimitMaxSteps       bool              `env:"WORKER_LIMIT_MAX_STEPS" group:"dreamer" help:"Leave requests with more steps than the model needs to others."`
 	CensorNSFW          bool              `name:"censor-nsfw" env:"WORKER_CENSOR_NSFW" group:"dreamer" help:"Kept for old files: with nsfw off, results found not safe are always replaced."`
@@ -199,6 +206,7 @@ func (c *Config) validate() error {
 		between("backend_concurrency", c.BackendConcurrency, 0, 50),
 		between("max_power", c.MaxPower, 1, 512), between("max_length", c.MaxLength, 16, 16384),
 		between("max_context_length", c.MaxContextLength, 80, 1<<20),
+		between("max_lora_cache_size", c.MaxLoraCacheSize, 1, 2048),
 		between("drain_timeout", int(c.DrainTimeout), 1, 86400), between("ttl_margin", int(c.TTLMargin), 0, 3600),
 		between("preload_timeout", int(c.PreloadTimeout), 15, 3600), between("inference_step_timeout", int(c.InferenceStepTimeout), 15, 3600),
 		between("post_process_timeout", int(c.PostProcessTimeout), 15, 3600),
@@ -234,6 +242,16 @@ func (c *Config) validate() error {
 	if c.MetricsListen != "" {
 		if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
 			return fmt.Errorf("metrics_listen: %w", err)
+		}
+	}
+	for name, v := range map[string]string{"lora_folder": c.LoraFolder, "embedding_folder": c.EmbeddingFolder} {
+		if info, err := os.Stat(v); v != "" && (err != nil || !info.IsDir()) {
+			return fmt.Errorf("%s: there is no folder %s", name, v)
+		}
+	}
+	for name, v := range map[string]string{"civitai_url": c.CivitAIURL, "hordeling_url": c.HordelingURL} {
+		if u, err := url.Parse(v); err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+			return fmt.Errorf("%s: want http:// or https:// and a host", name)
 		}
 	}
 	if c.SafetyURL == "off" && !c.NSFW {

@@ -52,18 +52,20 @@ nsfw: false
 allow_lora: true
 api_key: null
 civitai_api_token: "x"
+lora_folder: /models/loras
+download_timeout: 121
 new_key: 1
 `, "dreamer", "--max-batch", "2", "--no-allow-img2img")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.MaxPower != 16 || c.MaxThreads != 2 || c.QueueSize != 3 || c.MaxBatch != 2 || c.WorkerName != "W" || c.DreamerName != "D" || c.NSFW || !c.AllowLora ||
+	if c.MaxPower != 16 || c.MaxThreads != 2 || c.QueueSize != 3 || c.MaxBatch != 2 || c.WorkerName != "W" || c.DreamerName != "D" || c.NSFW || !c.AllowLora || c.CivitAIAPIToken != "x" || c.LoraFolder != "/models/loras" ||
 		c.AllowImg2Img || !c.AllowPainting || c.APIKey != anonymousKey || c.Kind != "dreamer" || strings.Join(c.ModelsToLoad, "|") != "top 2|Deliberate" ||
 		c.ModelMap["My Model"] != "file.safetensors" || len(c.CustomModels) != 1 || c.CustomModels[0].Baseline != "SDXL" || strings.Join(c.Blacklist, "|") != "one|two" {
 		t.Errorf("got %+v", c.Config)
 	}
 	w := strings.Join(c.file.Warnings(), "; ")
-	if !strings.Contains(w, "new_key") || !strings.Contains(w, "civitai_api_token") || strings.Contains(w, "max_power") {
+	if !strings.Contains(w, "new_key") || !strings.Contains(w, "download_timeout") || strings.Contains(w, "civitai") || strings.Contains(w, "max_power") {
 		t.Errorf("warnings %q", w)
 	}
 }
@@ -82,6 +84,8 @@ func TestConfigMistakes(t *testing.T) {
 		"scribe_name":        func(c *Config) { c.ScribeName = defaultScribe },
 		"dreamer_name":       func(c *Config) { c.DreamerName = strings.Repeat("x", 101) },
 		"source_prefixes":    func(c *Config) { c.SourcePrefixes = []string{"10.0.0.0"} },
+		"lora_folder":        func(c *Config) { c.LoraFolder = "/no such folder" },
+		"civitai_url":        func(c *Config) { c.CivitAIURL = "ftp://civitai.example" },
 		"metrics_listen":     func(c *Config) { c.MetricsListen = "9890" },
 		"safety_url":         func(c *Config) { c.SafetyURL, c.NSFW = "off", false },
 		"max_context_length": func(c *Config) { c.MaxContextLength = 10 },

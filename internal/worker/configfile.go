@@ -30,7 +30,8 @@ var oldEnv = map[string][]string{
 	"max_context_length": {"HORDE_MAX_CONTEXT_LENGTH"}, "branded_model": {"HORDE_BRANDED_MODEL"},
 	"require_upfront_kudos": {"REQUIRE_UPFRONT_KUDOS"}, "stats_output_frequency": {"STATS_OUTPUT_FREQUENCY"},
 	"disable_terminal_ui": {"DISABLE_TERMINAL_UI"}, "allow_post_processing": {"ALLOW_POST_PROCESSING"},
-	"allow_controlnet": {"ALLOW_CONTROLNET"}, "allow_lora": {"ALLOW_LORA"}, "dreamer_name": {"AIWORKER_DREAMER_WORKER_NAME"},
+	"allow_controlnet": {"ALLOW_CONTROLNET"}, "allow_lora": {"ALLOW_LORA"},
+	"max_lora_cache_size": {"HORDE_MAX_LORA_CACHE"}, "civitai_api_token": {"CIVIT_API_TOKEN"}, "dreamer_name": {"AIWORKER_DREAMER_WORKER_NAME"},
 }
 
 // oldKeys are other spellings of keys in files.
@@ -40,9 +41,9 @@ var oldKeys = map[string]string{
 
 // ignoredKeys belong to deployed worker programs that load models themselves; here the inference server does that.
 var ignoredKeys = []string{
-	"always_download", "alchemist_name", "capture_kudos_training_data", "civitai_api_token", "cycle_process_on_model_change",
+	"always_download", "alchemist_name", "capture_kudos_training_data", "cycle_process_on_model_change",
 	"disable_disk_cache", "download_timeout", "dynamic_models", "extra_stable_diffusion_models_folders", "forms",
-	"high_memory_mode", "kudos_training_data_file", "limited_console_messages", "max_lora_cache_size",
+	"high_memory_mode", "kudos_training_data_file", "limited_console_messages",
 	"max_models_to_download", "minutes_allowed_without_jobs", "model_stickiness", "number_of_dynamic_models",
 	"post_process_job_overlap", "process_timeout", "purge_loras_on_download", "ram_to_leave_free", "safety_on_gpu", "temp_dir",
 	"unload_models_from_vram_often", "very_fast_disk_mode", "very_high_memory_mode", "vram_to_leave_free", "backend_engine",

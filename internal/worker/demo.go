@@ -107,5 +107,8 @@ func (DemoImages) PostProcess(_ context.Context, p backend.Picture, name string,
 	return p, backend.Errorf(backend.Refused, "the demo painter cannot do %s", name)
 }
 
+// Reload implements backend.Images. The painter uses no files.
+func (DemoImages) Reload(context.Context) (backend.Files, error) { return backend.Files{}, nil }
+
 // Free implements backend.Images. There is nothing to give up.
 func (DemoImages) Free(context.Context) error { return nil }

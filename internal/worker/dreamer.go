@@ -16,6 +16,7 @@ import (
 
 	"horde/client"
 	"horde/internal/fetch"
+	"horde/internal/worker/assets"
 	"horde/internal/worker/backend"
 )
 
@@ -46,10 +47,12 @@ type dreamer struct {
 	backend backend.Images
 	safety  *checker
 	sources *fetch.Client
-	speed   speed // megapixelsteps a second, by model
+	store   *assets.Store // nil: nothing is fetched for jobs
+	speed   speed         // megapixelsteps a second, by model
 
 	mu         sync.Mutex
 	info       backend.ImageInfo
+	embeddings []string // what the server was last seen to have of them
 	models     map[string]backend.Model
 	offered    []string
 	reference  map[string]record
@@ -220,7 +223,7 @@ func megapixelsteps(j *backend.ImageJob) float64 {
 
 // capabilities are the gates that this server can really pass, for hordes that let a worker narrow what its name stands
 // for.
-func capabilities(cfg *Config, info backend.ImageInfo) []string {
+func capabilities(cfg *Config, info backend.ImageInfo, loras, tis bool) []string {
 	out := []string{"karras", "r2", "r2_source"}
 	for _, f := range []backend.Feature{backend.Img2Img, backend.Inpainting, backend.HiresFix, backend.ClipSkip, backend.Tiling, backend.Flux,
 		backend.Cascade, backend.Remix, backend.Transparent} {
@@ -231,8 +234,11 @@ func capabilities(cfg *Config, info backend.ImageInfo) []string {
 	if info.Has[backend.Controlnet] {
 		out = append(out, "controlnet", "image_is_control", "return_control_map")
 	}
-	if info.Has[backend.LoraFiles] {
+	if loras {
 		out = append(out, "lora", "lora_versions")
+	}
+	if tis {
+		out = append(out, string(backend.Embeddings))
 	}
 	if cfg.AllowPostProcessing && len(info.PostProcessors) > 0 {
 		out = append(append(out, "post-processing"), info.PostProcessors...)
@@ -254,8 +260,8 @@ func (d *dreamer) request() client.PopImageRequest {
 		AllowImg2Img: cfg.AllowImg2Img && info.Has[backend.Img2Img], AllowPainting: cfg.AllowPainting && info.Has[backend.Inpainting],
 		AllowUnsafeIP: cfg.AllowUnsafeIP, AllowPostProcessing: cfg.AllowPostProcessing && len(info.PostProcessors) > 0,
 		AllowControlnet: cfg.AllowControlnet && info.Has[backend.Controlnet], AllowSDXLControlnet: cfg.AllowSDXLControlnet && info.Has[backend.QRCode],
-		AllowLora: cfg.AllowLora && info.Has[backend.LoraFiles], RequireUpfrontKudos: cfg.RequireUpfrontKudos,
-		ExtraSlowWorker: cfg.ExtraSlowWorker, LimitMaxSteps: cfg.LimitMaxSteps, Capabilities: capabilities(cfg, info),
+		AllowLora: d.takesLoras(), RequireUpfrontKudos: cfg.RequireUpfrontKudos,
+		ExtraSlowWorker: cfg.ExtraSlowWorker, LimitMaxSteps: cfg.LimitMaxSteps, Capabilities: capabilities(cfg, info, d.takesLoras(), d.takesTIs()),
 	}
 	if !d.noPriority {
 		r.PriorityUsernames = cfg.PriorityUsernames
@@ -301,20 +307,26 @@ func (d *dreamer) pop(ctx context.Context, _ int) (*popped, error) {
 			d.mu.Unlock()
 		}
 		defer done()
-		return d.do(ctx, job, j, model, started, func() { done(); generated() })
+		return d.do(ctx, job, j, draft, started, func() { done(); generated() })
 	}
 	return job, nil
 }
 
-// do follows a job from its sources to the last submit.
-func (d *dreamer) do(ctx context.Context, job *popped, j client.ImageJob, model backend.Model, started, generated func()) outcome {
+// do follows a job from its sources to the last submit. draft is a first reading of it.
+func (d *dreamer) do(ctx context.Context, job *popped, j client.ImageJob, draft *backend.ImageJob, started, generated func()) outcome {
 	stage := func(s string) { d.p.board.job("dreamer", job.id, func(b *JobStatus) { b.Stage = s }) }
 	prep, cancel := context.WithDeadline(ctx, job.deadline())
 	stage("fetching")
+	var x *extras
+	var both sync.WaitGroup
+	both.Go(func() { x = d.gather(prep, job, &j, draft) })
 	src, meta := getSources(prep, d.sources, &j)
+	both.Wait()
 	cancel()
-	im, more := backend.NewImageJob("horde-"+j.ID, j, model, src, rand.Uint32)
-	meta = append(append(meta, more...), d.adapt(im, &j)...)
+	defer x.done()
+	im, more := backend.NewImageJob("horde-"+j.ID, j, draft.Model, src, rand.Uint32)
+	x.apply(im)
+	meta = slices.Concat(meta, more, x.meta, d.adapt(im))
 	stage("waiting")
 	res, err := d.generate(ctx, job, im, started)
 	if err != nil {
@@ -337,27 +349,10 @@ func (d *dreamer) do(ctx context.Context, job *popped, j client.ImageJob, model 
 }
 
 // adapt takes out what the server cannot do and says so, where a picture is possible without it.
-func (d *dreamer) adapt(im *backend.ImageJob, j *client.ImageJob) (meta []client.Metadata) {
+func (d *dreamer) adapt(im *backend.ImageJob) (meta []client.Metadata) {
 	d.mu.Lock()
 	info := d.info
 	d.mu.Unlock()
-	for _, l := range j.Payload.Loras {
-		strength := func(p *float64) float64 {
-			if p == nil {
-				return 1
-			}
-			return max(-10, min(10, *p))
-		}
-		found := slices.IndexFunc(info.Loras, func(have string) bool { return sameModelFile(have, l.Name) })
-		if found < 0 {
-			meta = append(meta, client.Metadata{Type: "lora", Value: "download_failed", Ref: backend.Cut(l.Name, 250)})
-			continue
-		}
-		im.Loras = append(im.Loras, backend.LoraFile{Name: info.Loras[found], Model: strength(l.Model), Clip: strength(l.Clip)})
-	}
-	for _, t := range j.Payload.TIs {
-		meta = append(meta, client.Metadata{Type: "ti", Value: "download_failed", Ref: backend.Cut(t.Name, 250)})
-	}
 	if im.Hires && !info.Has[backend.HiresFix] {
 		im.Hires = false
 		im.First = backend.Size{W: im.Width, H: im.Height}
@@ -544,15 +539,15 @@ func (d *dreamer) faultAll(job *popped, im *backend.ImageJob, why error) outcome
 func (d *dreamer) report() string {
 	r := d.request()
 	d.mu.Lock()
-	info, loras := d.info, d.p.cfg.AllowLora
+	info, loras, folders := d.info, d.p.cfg.AllowLora, d.p.cfg.LoraFolder != ""
 	d.mu.Unlock()
 	var b strings.Builder
 	fmt.Fprintf(&b, "dreamer %q: %s %s %s\n  agent   %s\n  up to   %d pixels, batches of %d\n", r.Name, info.Kind, info.Version, info.Device, r.BridgeAgent, r.MaxPixels, r.Amount)
 	fmt.Fprintf(&b, "  models  %s\n", strings.Join(r.Models, ", "))
 	fmt.Fprintf(&b, "  takes   image to image %v, painting %v, post-processing %v, ControlNet %v, LoRA %v\n", r.AllowImg2Img, r.AllowPainting, r.AllowPostProcessing, r.AllowControlnet, r.AllowLora)
 	fmt.Fprintf(&b, "  can     %s\n", strings.Join(r.Capabilities, ", "))
-	if loras && !r.AllowLora {
-		b.WriteString("  allow_lora is set, but the server has no LoRA files; this worker does not download them\n")
+	if loras && !r.AllowLora && !folders {
+		b.WriteString("  allow_lora is set, but the server has no LoRA files; with lora_folder the worker fetches them\n")
 	}
 	return b.String()
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"horde/client"
+	"horde/internal/fetch"
 	"horde/internal/worker/backend"
 )
 
@@ -48,6 +49,8 @@ func DefaultUI(cfg Config) UI {
 type Backends struct {
 	Text   backend.Text
 	Images backend.Images
+	// files replaces the guarded clients that fetch LoRAs and textual inversions, for tests.
+	files fetch.Doer
 }
 
 // process is one running worker program. cfg does not change after Run has begun.
@@ -63,7 +66,8 @@ type process struct {
 	last         context.Context // ended: no more calls to the horde
 	hardStop     context.CancelFunc
 	lastStop     context.CancelFunc
-	screen       *screen // nil without a terminal
+	screen       *screen  // nil without a terminal
+	atEnd        []func() // called by close, after the loops have ended
 	stopOnce     sync.Once
 	forced       bool
 
@@ -154,6 +158,9 @@ func newProcess(ctx context.Context, cfg Config, ui *UI, opts ...client.Option) 
 func (p *process) close() {
 	p.hardStop()
 	p.lastStop()
+	for _, f := range p.atEnd {
+		f()
+	}
 }
 
 // runLoops runs all loops to their end and returns the first error.
@@ -320,6 +327,11 @@ func (p *process) makeDreamer(ctx context.Context, given Backends) (*loop, error
 	}
 	d.loop = newLoop(p, d)
 	d.sources = newSourceClient(ctx, &p.cfg)
+	var err error
+	if d.store, err = openAssets(p, given.files); err != nil {
+		return nil, err
+	}
+	p.atEnd = append(p.atEnd, d.store.Close)
 	if err := p.patiently(ctx, func() error { return d.check(ctx) }); err != nil {
 		return nil, err
 	}

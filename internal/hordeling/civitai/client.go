@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -91,7 +90,7 @@ func New(cfg Config) (*Client, error) {
 	if base.Path == "" {
 		base.Path = "/" // JoinPath would leave the path without its first slash
 	}
-	allow, ports := exemptions(base)
+	allow, ports := fetch.Exempt(base)
 	guarded := func(timeout time.Duration, maxBytes int64) *fetch.Client {
 		return fetch.New(fetch.Config{
 			AllowPrefixes: allow, Ports: ports, Timeout: timeout, MaxBytes: maxBytes, UserAgent: "hordeling",
@@ -104,22 +103,6 @@ func New(cfg Config) (*Client, error) {
 		models:    guarded(cfg.MetadataTimeout, maxModelBytes),
 		downloads: guarded(cfg.DownloadTimeout, cfg.MaxBytes),
 	}, nil
-}
-
-// exemptions returns what the operator's own choice of BaseURL allows beyond public addresses and the usual ports.
-func exemptions(base *url.URL) (allow []netip.Prefix, ports []uint16) {
-	ports = []uint16{80, 443}
-	if p, err := strconv.ParseUint(base.Port(), 10, 16); err == nil {
-		ports = append(ports, uint16(p))
-	}
-	host := base.Hostname()
-	if host == "localhost" {
-		return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}, ports
-	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		allow = append(allow, netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	return allow, ports
 }
 
 // Close closes idle connections.
@@ -149,7 +132,7 @@ func (c *Client) Model(ctx context.Context, id int64) (*Model, error) {
 		if err != nil {
 			return true, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if model, err = decodeModel(body); err != nil {
+		if model, err = Decode(body); err != nil {
 			return false, fmt.Errorf("%w: the answer cannot be read", ErrUnavailable)
 		}
 		return false, nil
@@ -234,31 +217,16 @@ func (c *Client) download(ctx context.Context, start *url.URL, maxBytes int64) (
 // get follows redirects from u. The key is sent to the host of BaseURL only, and where BaseURL is https, so must be
 // every hop.
 func (c *Client) get(ctx context.Context, client *fetch.Client, u *url.URL) (*http.Response, error) {
-	for range maxRedirects + 1 {
-		if c.base.Scheme == "https" && u.Scheme != "https" {
-			return nil, fetch.ErrURL
+	req := (&http.Request{Method: http.MethodGet, URL: u, Header: make(http.Header)}).WithContext(ctx)
+	return fetch.Follow(req, client, maxRedirects, func(hop *http.Request) error {
+		if c.base.Scheme == "https" && hop.URL.Scheme != "https" {
+			return fetch.ErrURL
 		}
-		req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: make(http.Header)}
-		if c.cfg.Key != "" && c.own(u) {
-			req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
+		if c.cfg.Key != "" && c.own(hop.URL) {
+			hop.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 		}
-		resp, err := client.Do(req.WithContext(ctx))
-		if err != nil {
-			return nil, err
-		}
-		switch resp.StatusCode {
-		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		default:
-			return resp, nil
-		}
-		next, err := u.Parse(resp.Header.Get("Location"))
-		resp.Body.Close()
-		if err != nil || resp.Header.Get("Location") == "" {
-			return nil, fetch.ErrAnswer
-		}
-		u = next
-	}
-	return nil, fetch.ErrRedirects
+		return nil
+	})
 }
 
 // retry calls try until it succeeds, says that another try is pointless, or tries or ctx are used up.

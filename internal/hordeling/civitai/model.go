@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-// Package civitai reads what the hordeling needs of CivitAI: the description of a model, the choice of the file that
-// holds its textual inversion, and the download of that file.
+// Package civitai reads CivitAI: the description of a model, the choice of the file that holds its textual inversion, and
+// the download of that file.
 package civitai
 
 import (
@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // TypeTextualInversion is the type of models that are embeddings.
@@ -19,15 +20,31 @@ const TypeTextualInversion = "TextualInversion"
 // MaxModelID is the largest id that CivitAI knows; above it, it answers 400.
 const MaxModelID = 1<<31 - 1
 
-// Model is a model as far as it matters here: of its versions only the newest published one.
+// Model is a model as far as it matters here.
 type Model struct {
 	ID   int64
 	Type string
 	// Name is the author's text.
 	Name string
+	// NSFW: the model as a whole is not safe for work.
+	NSFW bool
 	// VersionID and Files are those of the newest version; 0 and nil where no version is published.
 	VersionID int64
 	Files     []File
+	// Versions are all published ones, the newest first.
+	Versions []Version
+}
+
+// Version is one state of a model that its author published.
+type Version struct {
+	ID int64
+	// BaseModel is what it was trained on, in CivitAI's words: "SD 1.5", "SDXL 1.0", "Pony", ...
+	BaseModel string
+	// TrainedWords are the author's texts that bring it to bear in a prompt.
+	TrainedWords []string
+	// EarlyAccess: only those who paid can download it yet.
+	EarlyAccess bool
+	Files       []File
 }
 
 // File is one file of a version.
@@ -57,13 +74,27 @@ const scanDanger = "Danger"
 
 // wireModel is the answer of GET /api/v1/models/{id}, as far as it is read.
 type wireModel struct {
-	ID       int64  `json:"id"`
-	Type     string `json:"type"`
-	Name     string `json:"name"`
-	Versions []struct {
-		ID    int64      `json:"id"`
-		Files []wireFile `json:"files"`
-	} `json:"modelVersions"`
+	ID       int64         `json:"id"`
+	Type     string        `json:"type"`
+	Name     string        `json:"name"`
+	NSFW     bool          `json:"nsfw"`
+	Versions []wireVersion `json:"modelVersions"`
+}
+
+// wireVersion is a version inside a model, or the answer of GET /api/v1/model-versions/{id}, which names the model.
+type wireVersion struct {
+	ID           int64      `json:"id"`
+	ModelID      int64      `json:"modelId"`
+	BaseModel    string     `json:"baseModel"`
+	TrainedWords []string   `json:"trainedWords"`
+	Availability string     `json:"availability"`
+	EarlyUntil   string     `json:"earlyAccessEndsAt"`
+	Files        []wireFile `json:"files"`
+	Model        struct {
+		Type string `json:"type"`
+		Name string `json:"name"`
+		NSFW bool   `json:"nsfw"`
+	} `json:"model"`
 }
 
 type wireFile struct {
@@ -83,32 +114,83 @@ type wireFile struct {
 	VirusScanResult  string  `json:"virusScanResult"`
 }
 
-// decodeModel reads an answer. Missing keys are no error: what lacks them is not usable.
-func decodeModel(body []byte) (*Model, error) {
+// errNoModel means JSON that describes no model.
+var errNoModel = errors.New("the answer is no model")
+
+// Decode reads the description of a model. Missing keys are no error: what lacks them is not usable.
+func Decode(body []byte) (*Model, error) {
 	var w wireModel
 	if err := json.Unmarshal(body, &w); err != nil {
 		return nil, err
 	}
+	return w.model()
+}
+
+// DecodeVersion reads the description of a version, as a model that has this version alone.
+func DecodeVersion(body []byte) (*Model, error) {
+	var v wireVersion
+	if err := json.Unmarshal(body, &v); err != nil {
+		return nil, err
+	}
+	return wireModel{ID: v.ModelID, Type: v.Model.Type, Name: v.Model.Name, NSFW: v.Model.NSFW, Versions: []wireVersion{v}}.model()
+}
+
+// DecodeList reads the result of a search, the best first. Entries that are no models are left out.
+func DecodeList(body []byte) ([]*Model, error) {
+	var w struct {
+		Items *[]wireModel `json:"items"`
+	}
+	if err := json.Unmarshal(body, &w); err != nil {
+		return nil, err
+	}
+	if w.Items == nil {
+		return nil, errNoModel
+	}
+	var list []*Model
+	for _, item := range *w.Items {
+		if m, err := item.model(); err == nil {
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
+func (w wireModel) model() (*Model, error) {
 	if w.Type == "" {
-		return nil, errors.New("the answer is no model")
+		return nil, errNoModel
 	}
-	m := &Model{ID: w.ID, Type: w.Type, Name: w.Name}
-	if len(w.Versions) == 0 {
-		return m, nil
+	m := &Model{ID: w.ID, Type: w.Type, Name: w.Name, NSFW: w.NSFW}
+	for _, v := range w.Versions {
+		m.Versions = append(m.Versions, v.version())
 	}
-	m.VersionID = w.Versions[0].ID
-	for _, f := range w.Versions[0].Files {
+	if len(m.Versions) > 0 {
+		m.VersionID, m.Files = m.Versions[0].ID, m.Versions[0].Files
+	}
+	return m, nil
+}
+
+// availabilityEarly is how CivitAI marks a version that is still to be paid for.
+const availabilityEarly = "EarlyAccess"
+
+func (w wireVersion) version() Version {
+	v := Version{ID: w.ID, BaseModel: w.BaseModel, TrainedWords: w.TrainedWords}
+	if until, err := time.Parse(time.RFC3339, w.EarlyUntil); err == nil {
+		v.EarlyAccess = time.Now().Before(until)
+	} else {
+		v.EarlyAccess = w.Availability == availabilityEarly
+	}
+	for _, f := range w.Files {
 		sha := strings.ToLower(f.Hashes.SHA256)
 		if b, err := hex.DecodeString(sha); err != nil || len(b) != 32 {
 			sha = ""
 		}
-		m.Files = append(m.Files, File{
+		v.Files = append(v.Files, File{
 			ID: f.ID, Name: f.Name, Type: f.Type, Format: f.Metadata.Format, SHA256: sha, SizeKB: f.SizeKB,
 			DownloadURL: f.DownloadURL, Primary: f.Primary,
 			Flagged: f.PickleScanResult == scanDanger || f.VirusScanResult == scanDanger,
 		})
 	}
-	return m, nil
+	return v
 }
 
 // Kind is the format of weights that a file holds.

@@ -8,6 +8,7 @@ package a1111
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -24,6 +25,8 @@ const (
 	progressEvery = time.Second
 	// stopLimit bounds the call that interrupts a job.
 	stopLimit = 5 * time.Second
+	// reloadLimit bounds the call that makes the server look for new files.
+	reloadLimit = 10 * time.Second
 )
 
 // Driver speaks to one server.
@@ -44,7 +47,7 @@ func New(at *backend.Endpoint, kind string, files map[string]string) *Driver {
 // Probe implements backend.Images.
 func (d *Driver) Probe(ctx context.Context) (backend.ImageInfo, error) {
 	a := &abilities{kind: d.kind, checkpoints: map[string]string{}, samplers: map[string]string{}, schedulers: map[string]string{},
-		upscalers: map[string]string{}, faceFixers: map[string]bool{}, loras: map[string]bool{}}
+		upscalers: map[string]string{}, faceFixers: map[string]bool{}}
 	info := backend.ImageInfo{Kind: d.kind, SeedPerImage: true, Progress: d.kind != "sdcpp"}
 	var models []struct {
 		Title string `json:"title"`
@@ -95,12 +98,8 @@ func (d *Driver) Probe(ctx context.Context) (backend.ImageInfo, error) {
 	for _, f := range named {
 		a.faceFixers[strings.ToLower(f.Name)] = true
 	}
-	named = nil
-	_ = d.at.Get(ctx, "/sdapi/v1/loras", &named)
-	for _, l := range named {
-		info.Loras = append(info.Loras, l.Name)
-		a.loras[stem(l.Name)] = true
-	}
+	loras, err := d.loras(ctx)
+	info.Loras = loras
 	var control struct {
 		Models  []string `json:"model_list"`
 		Modules []string `json:"module_list"`
@@ -113,7 +112,7 @@ func (d *Driver) Probe(ctx context.Context) (backend.ImageInfo, error) {
 	d.can.Store(a)
 	info.Has = map[backend.Feature]bool{
 		backend.Img2Img: true, backend.Inpainting: true, backend.HiresFix: true, backend.ClipSkip: true,
-		backend.Tiling: d.kind != "sdcpp", backend.LoraFiles: len(info.Loras) > 0,
+		backend.Tiling: d.kind != "sdcpp", backend.LoraFiles: err == nil, backend.Embeddings: d.kind != "sdcpp",
 		backend.Controlnet: len(control.Models) > 0 && len(control.Modules) > 0, backend.ControlMap: len(control.Modules) > 0,
 	}
 	for _, n := range backend.Upscalers() {
@@ -128,6 +127,39 @@ func (d *Driver) Probe(ctx context.Context) (backend.ImageInfo, error) {
 		info.PostProcessors = append(info.PostProcessors, "CodeFormers")
 	}
 	return info, nil
+}
+
+// loras lists the LoRA files. The error means that the server has none and cannot have any.
+func (d *Driver) loras(ctx context.Context) (names []string, err error) {
+	var list []struct {
+		Name string `json:"name"`
+	}
+	err = d.at.Get(ctx, "/sdapi/v1/loras", &list)
+	for _, l := range list {
+		names = append(names, l.Name)
+	}
+	return names, err
+}
+
+// Reload implements backend.Images. The calls that make the server look anew are missing in some of the kinds, which look
+// by themselves.
+func (d *Driver) Reload(ctx context.Context) (files backend.Files, err error) {
+	for _, what := range []string{"loras", "embeddings"} {
+		limited, cancel := context.WithTimeout(ctx, reloadLimit)
+		_ = d.at.JSON(limited, http.MethodPost, "/sdapi/v1/refresh-"+what, nil, nil)
+		cancel()
+	}
+	if files.Loras, err = d.loras(ctx); err != nil || d.kind == "sdcpp" {
+		return files, err
+	}
+	var embeddings struct {
+		Loaded map[string]any `json:"loaded"`
+		// Skipped ones do not fit the model that is loaded at the moment; that of the job may be another.
+		Skipped map[string]any `json:"skipped"`
+	}
+	err = d.at.Get(ctx, "/sdapi/v1/embeddings", &embeddings)
+	files.Embeddings = slices.AppendSeq(slices.Collect(maps.Keys(embeddings.Loaded)), maps.Keys(embeddings.Skipped))
+	return files, err
 }
 
 // upscalerNames are what servers call the horde's upscalers.

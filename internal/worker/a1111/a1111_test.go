@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,17 @@ func TestBody(t *testing.T) {
 		t.Errorf("painting at half strength: %v", b["inpainting_fill"])
 	}
 	j := newJob("k", nil, backend.Sources{}, "a")
+	// Worked example 17: the server knows textual inversions by their names alone.
+	for prompt, want := range map[string]string{
+		"blurry,(embedding:72437:0.8)": "blurry,(72437:0.8)", "(Embedding:a-b:1.2), embedding:72437": "(a-b:1.2), 72437", "an embedding: of gold": "an embedding: of gold",
+		"reembedding:1": "reembedding:1",
+	} {
+		j.Positive, j.Negative = prompt, prompt
+		if _, b, _, _ = a.Body(j); b["prompt"] != want || b["negative_prompt"] != want {
+			t.Errorf("%q: %v, %v", prompt, b["prompt"], b["negative_prompt"])
+		}
+	}
+	j.Positive, j.Negative = "a cat", "bad"
 	j.Loras = []backend.LoraFile{{Name: "x/Detail.safetensors", Model: 1, Clip: 1}, {Name: "b", Model: 0.5, Clip: -1.25}, {Name: "none"}}
 	if _, b, _, _ = a.Body(j); b["prompt"] != "a cat<lora:Detail:1><lora:b:-1.25:0.5>" {
 		t.Errorf("LoRA tags: %v", b["prompt"])
@@ -145,6 +157,7 @@ type fakeServer struct {
 	mu          sync.Mutex
 	interrupted bool
 	bodies      []map[string]any
+	refreshed   []string
 	info        string
 	images      int
 	status      []int
@@ -168,6 +181,11 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `[{"name":"CodeFormer"},{"name":"GFPGAN"}]`)
 	case "/sdapi/v1/loras":
 		io.WriteString(w, `[{"name":"detail"}]`)
+	case "/sdapi/v1/refresh-loras", "/sdapi/v1/refresh-embeddings":
+		f.refreshed = append(f.refreshed, r.Method+" "+r.URL.Path)
+		io.WriteString(w, "null")
+	case "/sdapi/v1/embeddings":
+		io.WriteString(w, `{"loaded":{"72437":{"step":null}},"skipped":{"for-sdxl":{}}}`)
 	case "/sdapi/v1/options":
 		io.WriteString(w, `{"forge_preset":"sd"}`)
 	case "/sdapi/v1/progress":
@@ -245,6 +263,24 @@ func TestGenerate(t *testing.T) {
 	}
 	if kind, err := Detect(t.Context(), d.at); kind != "forge" || err != nil {
 		t.Errorf("detected %q, %v", kind, err)
+	}
+}
+
+// After files were put into its folders the server is told to look.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	s := httptest.NewServer(f)
+	defer s.Close()
+	at, err := backend.NewEndpoint(s.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := New(at, "a1111", nil).Reload(t.Context())
+	slices.Sort(files.Embeddings)
+	if err != nil || strings.Join(files.Loras, " ") != "detail" || strings.Join(files.Embeddings, " ") != "72437 for-sdxl" ||
+		strings.Join(f.refreshed, ", ") != "POST /sdapi/v1/refresh-loras, POST /sdapi/v1/refresh-embeddings" {
+		t.Errorf("%v, %v after %q", files, err, f.refreshed)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"image"
+	"regexp"
 	"strings"
 
 	"horde/internal/worker/backend"
@@ -20,7 +21,6 @@ type abilities struct {
 	schedulers  map[string]string // name or label in lower case to what is sent
 	upscalers   map[string]string
 	faceFixers  map[string]bool
-	loras       map[string]bool
 	// controlModels and controlModules are names as listed; empty without the extension.
 	controlModels, controlModules []string
 	// extras: /extra-single-image exists.
@@ -31,7 +31,7 @@ type abilities struct {
 func (a *abilities) Body(j *backend.ImageJob) (path string, body map[string]any, ignored []string, err error) {
 	ignore := func(option string) { ignored = append(ignored, option) }
 	b := map[string]any{
-		"prompt": j.Positive, "negative_prompt": j.Negative, "seed": j.Seed, "steps": j.Steps, "cfg_scale": j.CFG,
+		"prompt": bareEmbeddings(j.Positive), "negative_prompt": bareEmbeddings(j.Negative), "seed": j.Seed, "steps": j.Steps, "cfg_scale": j.CFG,
 		"width": j.Width, "height": j.Height, "batch_size": j.Count, "n_iter": 1, "send_images": true, "save_images": false,
 	}
 	if a.kind == "sdcpp" && j.Positive == "" {
@@ -87,6 +87,12 @@ func (a *abilities) Body(j *backend.ImageJob) (path string, body map[string]any,
 	}
 	return path, b, ignored, nil
 }
+
+var embeddingToken = regexp.MustCompile(`(?i)\bembedding:([\pL\d_.-])`)
+
+// bareEmbeddings takes the word away that the horde's prompts have before the name of a textual inversion: here the name
+// alone is what calls it.
+func bareEmbeddings(prompt string) string { return embeddingToken.ReplaceAllString(prompt, "$1") }
 
 // sampler returns the server's names. Servers before 1.9 have no schedulers; there the noise schedule is part of the
 // sampler's name. exact is false when another sampler had to be taken.

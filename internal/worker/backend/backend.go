@@ -66,8 +66,15 @@ type Images interface {
 	Generate(ctx context.Context, job *ImageJob, progress func(ImageProgress)) (ImageResult, error)
 	// PostProcess runs one post-processor of the horde's list, for example "RealESRGAN_x4plus", on a picture.
 	PostProcess(ctx context.Context, p Picture, name string, strength float64) (Picture, error)
+	// Reload makes the server look for files that were put into its folders while it runs, and returns what it has then.
+	Reload(ctx context.Context) (Files, error)
 	// Free asks the server to give up memory. Servers that cannot do nothing.
 	Free(ctx context.Context) error
+}
+
+// Files are the small files that an image server has beside its models, by its own spelling.
+type Files struct {
+	Loras, Embeddings []string
 }
 
 // ImageInfo describes an image server.
@@ -109,6 +116,7 @@ const (
 	Controlnet  Feature = "controlnet"
 	ControlMap  Feature = "return_control_map"
 	LoraFiles   Feature = "lora"
+	Embeddings  Feature = "textual_inversion"
 	Flux        Feature = "flux"
 	Cascade     Feature = "stable_cascade_2pass"
 	Remix       Feature = "extra_source_images"

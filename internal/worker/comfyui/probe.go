@@ -99,6 +99,7 @@ func (o Objects) features() map[backend.Feature]bool {
 	set(backend.HiresFix, "LatentUpscale")
 	set(backend.ClipSkip, "CLIPSetLastLayer")
 	set(backend.LoraFiles, "LoraLoader")
+	set(backend.Embeddings, "CLIPTextEncode")
 	set(backend.Tiling, "SeamlessTile", "MakeCircularVAE")
 	set(backend.Flux, "SamplerCustomAdvanced", "BasicScheduler", "KSamplerSelect", "RandomNoise", "CFGGuider")
 	set(backend.Cascade, "StableCascade_EmptyLatentImage", "StableCascade_StageB_Conditioning", "ConditioningZeroOut", "StableCascade_StageC_VAEEncode", "ImageScale")

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -181,6 +182,26 @@ func (d *Driver) PostProcess(ctx context.Context, p backend.Picture, name string
 		return p, backend.Errorf(backend.Failed, "no picture came back")
 	}
 	return backend.Picture{Data: pictures[0], Seed: p.Seed}, nil
+}
+
+// Reload implements backend.Images. ComfyUI looks into its folders whenever it is asked for their files.
+func (d *Driver) Reload(ctx context.Context) (files backend.Files, err error) {
+	var loader Objects
+	if err := d.at.Get(ctx, "/object_info/LoraLoader", &loader); err != nil {
+		return files, err
+	}
+	if err := d.at.Get(ctx, "/embeddings", &files.Embeddings); err != nil {
+		return files, err
+	}
+	files.Loras = loader.Options("LoraLoader", "lora_name")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.objects != nil {
+		// Jobs read the map that they have got: it is replaced, not changed.
+		d.objects = maps.Clone(d.objects)
+		maps.Copy(d.objects, loader)
+	}
+	return files, nil
 }
 
 // Free implements backend.Images.
