@@ -272,6 +272,9 @@ func shared[V any](ctx context.Context, s *Store, key string, limit, keep time.D
 		s.running.Add(1)
 		s.mu.Unlock()
 		defer s.running.Done()
+		if m, ok := s.recall(key); ok { // who did the same work ended between the question above and now
+			return m.value, m.err
+		}
 		limited, cancel := context.WithTimeout(s.life, limit)
 		defer cancel()
 		v, err := work(limited)
