@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"horde/internal/hordeling"
@@ -122,17 +123,25 @@ func tensorList(tensors []embedding.Tensor) string {
 
 // readFile reads a plain file of at most limit bytes.
 func readFile(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	// Looked at before it is opened: opening a pipe waits for a writer, and opening a device may do anything.
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a plain file")
+		return nil, fmt.Errorf("%s is not a plain file", name)
+	}
+	// It may have become a pipe since; without waiting that is seen below.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a plain file", name)
 	}
 	if info.Size() > limit {
 		return nil, fmt.Errorf("refused: FileTooLarge: %d bytes, at most %d are read (--max-file)", info.Size(), limit)

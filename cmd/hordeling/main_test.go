@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"horde/internal/hordeling/hordelingtest"
@@ -208,6 +210,40 @@ func TestInspect(t *testing.T) {
 	if _, stdout, _ := runProgram(t, "inspect", "-q", path); strings.ContainsAny(stdout, "\x1b\x07") || strings.Contains(stdout, "EMPTY_TUPLE") || !strings.Contains(stdout, "! GLOBAL") {
 		t.Errorf("got %q", stdout)
 	}
+}
+
+// TestOnlyPlainFilesAreOpened names a pipe that nobody writes to, a socket, a device and a folder: none may be waited for.
+func TestOnlyPlainFilesAreOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe, socket, link := filepath.Join(dir, "pipe.pt"), filepath.Join(dir, "s.pt"), filepath.Join(dir, "link.pt")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := os.Symlink(pipe, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{pipe, socket, link, dir, "/dev/zero"} {
+		for _, command := range []string{"convert", "inspect"} {
+			if status, _, stderr := runProgram(t, command, file); status != 1 || !strings.Contains(stderr, file+" is not a plain file") {
+				t.Errorf("%s %s: status %d %s", command, file, status, stderr)
+			}
+		}
+	}
+	t.Run("a pipe where the result should be", func(t *testing.T) {
+		if err := syscall.Mkfifo(filepath.Join(dir, "good.safetensors"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good := write(t, dir, "good.pt", hordelingtest.WebUI)
+		if status, _, stderr := runProgram(t, "convert", good); status != 1 || !strings.Contains(stderr, "is there already") {
+			t.Errorf("status %d %s", status, stderr)
+		}
+	})
 }
 
 func TestConfigurationFile(t *testing.T) {
