@@ -203,8 +203,13 @@ func (f *File) check(declared []*pickle.Storage) error {
 			return pickle.Refuse(pickle.Corrupt, "storage "+s.Key, -1, "the pickle names a storage that the file does not hold")
 		}
 		if int64(len(data)) != s.Bytes() {
-			return pickle.Refuse(pickle.Corrupt, "storage "+s.Key, -1, "the storage has %d bytes, the pickle says %d", len(data), s.Bytes())
+			return wrongSize(s, uint64(len(data)))
 		}
 	}
 	return nil
+}
+
+// wrongSize is the refusal of a storage that has other than the bytes that the pickle says.
+func wrongSize(s *pickle.Storage, has uint64) error {
+	return pickle.Refuse(pickle.Corrupt, "", -1, "storage %s has %d bytes where the pickle claims %d", s.Key, has, s.Bytes())
 }

@@ -217,6 +217,23 @@ func TestZipRules(t *testing.T) {
 	}
 }
 
+func TestStoragesThatAreNotAsThePickleSays(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"shorter": {hordelingtest.Model(program, storage[:20]), "CorruptFile: storage 0 has 20 bytes where the pickle claims 24"},
+		"longer":  {hordelingtest.Model(program, append(bytes.Clone(storage), 0)), "CorruptFile: storage 0 has 25 bytes where the pickle claims 24"},
+		"empty":   {hordelingtest.Model(program, []byte{}), "CorruptFile: storage 0 has 0 bytes where the pickle claims 24"},
+		"missing": {hordelingtest.Model(program), "CorruptFile: the pickle names a storage that the file does not hold in storage 0"},
+	} {
+		if _, err := open(c.data); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLyingSizesAllocateNothing has an entry say that few bytes inflate to many, and a directory of a million records.
 func TestLyingSizesAllocateNothing(t *testing.T) {
 	deflated := hordelingtest.Deflated(dataPkl, storage0)
