@@ -17,6 +17,8 @@ import (
 
 	"horde/internal/hordeling"
 	"horde/internal/hordeling/embedding"
+	"horde/internal/hordeling/safetensors"
+	"horde/internal/hordeling/torchfile"
 )
 
 // convertCommand converts files.
@@ -80,7 +82,7 @@ func (c *convertCommand) convert(ctx context.Context, file string, written map[s
 	}
 	result, err := run(ctx, source, limits)
 	if err != nil {
-		return "", refused(err)
+		return "", refused(reasonByName(file, source, err))
 	}
 	target := c.target(file)
 	if other, ok := written[target]; ok {
@@ -99,6 +101,17 @@ func refused(err error) error {
 	e := hordeling.RefusalOf(err)
 	reason := strings.TrimPrefix(err.Error(), e.RC+": ")
 	return fmt.Errorf("refused: %s: %s", e.RC, reason)
+}
+
+// reasonByName is err, or what is wrong with source as safetensors where the file has that suffix and does not begin
+// like anything else: the first bytes alone do not tell a safetensors file with a false header length.
+func reasonByName(file string, source []byte, err error) error {
+	if strings.EqualFold(filepath.Ext(file), ".safetensors") && torchfile.Detect(source) == torchfile.Unknown {
+		if _, bad := safetensors.Parse(source, safetensors.Limits{}); bad != nil {
+			return bad
+		}
+	}
+	return err
 }
 
 func (c *convertCommand) target(file string) string {

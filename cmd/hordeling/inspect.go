@@ -107,7 +107,7 @@ func (c *inspectCommand) verdict(ctx context.Context, out io.Writer, data []byte
 	case errors.Is(err, context.Canceled):
 		return err
 	case err != nil:
-		fmt.Fprintf(out, "verdict: %v\n", refused(err))
+		fmt.Fprintf(out, "verdict: %v\n", refused(reasonByName(c.File, data, err)))
 	default:
 		fmt.Fprintf(out, "verdict: converted (%s, %s): %s, sha256 %s\n", result.Container, result.Shape, tensorList(result.Tensors), result.SHA256)
 	}

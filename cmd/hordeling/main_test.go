@@ -246,6 +246,27 @@ func TestOnlyPlainFilesAreOpened(t *testing.T) {
 	})
 }
 
+func TestFalseHeaderLengthsOfSafetensorsAreNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ data, want string }{
+		"2g.safetensors":    {"\x00\x00\x00\x80\x00\x00\x00\x00" + `{"a":`, "CorruptFile: safetensors: a header length of 2147483648 bytes"},
+		"all.SafeTensors":   {strings.Repeat("\xff", 8) + "{", "CorruptFile: safetensors: a header length of 18446744073709551615 bytes"},
+		"cut.safetensors":   {strings.Repeat("\xff", 8), "CorruptFile: safetensors: a header length of 18446744073709551615 bytes"},
+		"short.safetensors": {"\x01\x02", "CorruptFile: safetensors: 2 bytes are too few for a length"},
+		"other.pt":          {strings.Repeat("\xff", 8) + "{", "perhaps safetensors with a header length of 18446744073709551615 bytes"},
+		"page.safetensors":  {"<!doctype html>", "DownloadDenied"},
+	} {
+		path := write(t, dir, name, []byte(c.data))
+		if status, _, stderr := runProgram(t, "convert", "--out", filepath.Join(dir, "out"), path); status != 1 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: status %d %s", name, status, stderr)
+		}
+		if _, stdout, _ := runProgram(t, "inspect", path); !strings.Contains(stdout, c.want) {
+			t.Errorf("%s: %s", name, stdout)
+		}
+	}
+}
+
 func TestConfigurationFile(t *testing.T) {
 	status, printed, _ := runProgram(t, "config")
 	if status != 0 {

@@ -5,6 +5,7 @@ package torchfile
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,6 +52,8 @@ const (
 	legacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 	// tarOffset is where a tar has the text "ustar".
 	tarOffset = 257
+	// lengthBytes is the size of the header length that opens a safetensors file.
+	lengthBytes = 8
 	// sniffBytes is how far into a file a web page must begin to be taken for one.
 	sniffBytes = 512
 )
@@ -138,6 +141,11 @@ func describe(data []byte) string {
 	}
 	if len(data) == 0 {
 		return "no bytes"
+	}
+	// A safetensors file whose length fits was told by its first bytes already.
+	if len(data) > lengthBytes && data[lengthBytes] == '{' {
+		return fmt.Sprintf("perhaps safetensors with a header length of %d bytes, where %d are left",
+			binary.LittleEndian.Uint64(data), len(data)-lengthBytes)
 	}
 	if data[0] == 0x80 || strings.ContainsRune("(]}c", rune(data[0])) {
 		return "perhaps a bare pickle"

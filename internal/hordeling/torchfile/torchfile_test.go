@@ -67,6 +67,22 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+func TestFalseHeaderLengthsOfSafetensorsAreNamed(t *testing.T) {
+	t.Parallel()
+	for want, data := range map[string]string{
+		"a header length of 2147483648 bytes, where 5 are left":           "\x00\x00\x00\x80\x00\x00\x00\x00" + `{"a":`,
+		"a header length of 18446744073709551615 bytes, where 1 are left": strings.Repeat("\xff", 8) + "{",
+		"a header length of 0 bytes, where 2 are left":                    strings.Repeat("\x00", 8) + "{}",
+	} {
+		if _, err := open([]byte(data)); !refused(err, pickle.Corrupt) || !strings.Contains(err.Error(), "safetensors with "+want) {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+	if _, err := open([]byte(`{"data":{"id":1}}`)); err == nil || !strings.Contains(err.Error(), "JSON") {
+		t.Errorf("JSON: %v", err)
+	}
+}
+
 func TestRealFiles(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{
