@@ -48,8 +48,10 @@ var ErrHTML = errors.New("the file is a web page")
 
 const (
 	zipMagic = "PK\x03\x04"
-	// legacyMagic is the first pickle of a legacy stream whole: PROTO 2, LONG1 with the magic number, STOP.
-	legacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	// legacyMagic is the first pickle of a legacy stream after PROTO: LONG1 with the magic number, STOP.
+	legacyMagic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	// legacyFrame is what protocols 4 and 5 have between PROTO and the magic number: FRAME with the length of legacyMagic.
+	legacyFrame = "\x95\x0d\x00\x00\x00\x00\x00\x00\x00"
 	// tarOffset is where a tar has the text "ustar".
 	tarOffset = 257
 	// lengthBytes is the size of the header length that opens a safetensors file.
@@ -63,7 +65,7 @@ func Detect(data []byte) Container {
 	switch {
 	case bytes.HasPrefix(data, []byte(zipMagic)):
 		return Zip
-	case bytes.HasPrefix(data, []byte(legacyMagic)):
+	case isLegacy(data):
 		return Legacy
 	case len(data) >= tarOffset+5 && string(data[tarOffset:tarOffset+5]) == "ustar":
 		return Tar
@@ -73,6 +75,14 @@ func Detect(data []byte) Container {
 		return HTML
 	}
 	return Unknown
+}
+
+// isLegacy tells whether data begin with the magic number as protocols 2 to 5 pickle it.
+func isLegacy(data []byte) bool {
+	if len(data) < 2 || data[0] != 0x80 || data[1] < 2 || data[1] > 5 {
+		return false
+	}
+	return bytes.HasPrefix(bytes.TrimPrefix(data[2:], []byte(legacyFrame)), []byte(legacyMagic))
 }
 
 func looksLikeHTML(data []byte) bool {
