@@ -25,6 +25,8 @@ const (
 	Safetensors
 	Tar
 	HTML
+	// LegacyText is a legacy stream of pickle protocol 0 or 1.
+	LegacyText
 )
 
 func (c Container) String() string {
@@ -39,6 +41,8 @@ func (c Container) String() string {
 		return "PyTorch tar"
 	case HTML:
 		return "HTML"
+	case LegacyText:
+		return "PyTorch legacy stream of protocol 0 or 1"
 	}
 	return "unknown"
 }
@@ -54,6 +58,8 @@ const (
 	legacyFrame = "\x95\x0d\x00\x00\x00\x00\x00\x00\x00"
 	// tarOffset is where a tar has the text "ustar".
 	tarOffset = 257
+	// legacyText is the magic number as protocols 0 and 1 pickle it: LONG in decimal, STOP.
+	legacyText = "L119547037146038801333356L\n."
 	// lengthBytes is the size of the header length that opens a safetensors file.
 	lengthBytes = 8
 	// sniffBytes is how far into a file a web page must begin to be taken for one.
@@ -67,6 +73,8 @@ func Detect(data []byte) Container {
 		return Zip
 	case isLegacy(data):
 		return Legacy
+	case bytes.HasPrefix(data, []byte(legacyText)):
+		return LegacyText
 	case len(data) >= tarOffset+5 && string(data[tarOffset:tarOffset+5]) == "ustar":
 		return Tar
 	case safetensors.LooksLike(data):
@@ -129,6 +137,8 @@ func Open(ctx context.Context, data []byte, limits Limits) (*File, error) {
 		return openZip(ctx, data, limits)
 	case Legacy:
 		return openLegacy(ctx, data, limits)
+	case LegacyText:
+		return nil, refuseLegacyText(ctx, data)
 	case Tar:
 		return nil, pickle.Refuse(pickle.Unsupported, "", -1, "a tar of the PyTorch before 2017")
 	case HTML:

@@ -44,6 +44,7 @@ func TestDetect(t *testing.T) {
 		"legacy":      {hordelingtest.Legacy, Legacy},
 		"legacy 3":    {[]byte("\x80\x03" + legacyMagic), Legacy},
 		"legacy 5":    {[]byte("\x80\x05" + legacyFrame + legacyMagic), Legacy},
+		"legacy 0":    {[]byte(legacyText), LegacyText},
 		"legacy 6":    {[]byte("\x80\x06" + legacyFrame + legacyMagic), Unknown},
 		"tar":         {tar, Tar},
 		"safetensors": {[]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), Safetensors},
@@ -348,6 +349,34 @@ func TestLegacyRules(t *testing.T) {
 	}
 }
 
+// TestLegacyStreamsOfOlderProtocols has hostile and broken pickles in each part of a stream that is not read anyway.
+func TestLegacyStreamsOfOlderProtocols(t *testing.T) {
+	t.Parallel()
+	const evil = "cos\nsystem\n(Vid\ntR."
+	for name, c := range map[string]struct {
+		parts string
+		code  pickle.Code
+		want  string
+	}{
+		"harmless":               {"I1001\n.(dp0\n.N.(lp0\n.", pickle.Unsupported, "protocols 0 and 1"},
+		"call in the version":    {evil, pickle.Unsafe, "GLOBAL: it would import os.system at byte 28 of the version"},
+		"call in the object":     {"I1001\n.(dp0\n." + evil + "(lp0\n.", pickle.Unsafe, "of the object"},
+		"call in the last":       {"I1001\n.(dp0\n.N." + evil, pickle.Unsafe, "of the list of storages"},
+		"instance":               {"I1001\n.(dp0\n.(ios\nsystem\n.(lp0\n.", pickle.Unsafe, "INST: it would call os.system()"},
+		"ends after two parts":   {"I1001\n.(dp0\n.", pickle.Corrupt, "of the object"},
+		"ends in the middle":     {"I1001\n.(dp0\n.Vab", pickle.Corrupt, "of the object"},
+		"storages do not matter": {"I1001\n.(dp0\n.N.(lp0\n." + evil, pickle.Unsupported, "protocols 0 and 1"},
+	} {
+		data := []byte(legacyText + c.parts)
+		if _, err := open(data); !refused(err, c.code) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if streams, _, err := Streams(data, DefaultLimits()); err != nil || len(streams) < 2 {
+			t.Errorf("%s: %d streams, %v", name, len(streams), err)
+		}
+	}
+}
+
 func TestOffsetsOfALegacyStreamCountFromItsStart(t *testing.T) {
 	t.Parallel()
 	data := legacy("M\xe9\x03", "cos\nsystem\n)R", "N", "]")
@@ -458,5 +487,6 @@ func FuzzOpenLegacy(f *testing.F) {
 	f.Add(hordelingtest.Legacy[len(magic):])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzOpen(t, append([]byte(magic), data...))
+		fuzzOpen(t, append([]byte(legacyText), data...))
 	})
 }
