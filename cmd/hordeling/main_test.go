@@ -246,6 +246,40 @@ func TestOnlyPlainFilesAreOpened(t *testing.T) {
 	})
 }
 
+// TestInspectMarksWhereTheVerdictFell has streams whose symbols are all on the list and are used for something else. Each
+// must have exactly one mark, at the place that the verdict names.
+func TestInspectMarksWhereTheVerdictFell(t *testing.T) {
+	t.Parallel()
+	const ordered, parameters = "ccollections\nOrderedDict\n", "ctorch.nn.modules.container\nParameterDict\n)\x81"
+	legacy := hordelingtest.Legacy[:bytes.Index(hordelingtest.Legacy, []byte("}q\x00(X\x0f\x00\x00\x00string_to"))]
+	for name, c := range map[string]struct{ program, op string }{
+		"state of an OrderedDict":     {ordered + ")R}b", "BUILD"},
+		"call of a storage type":      {"ctorch\nFloatStorage\n)R", "REDUCE"},
+		"OrderedDict of a text":       {ordered + hordelingtest.Text("ab") + "\x85R", "REDUCE"},
+		"class of a ParameterDict":    {parameters + hordelingtest.Dict(hordelingtest.Text("__class__"), hordelingtest.Text("x")) + "b", "BUILD"},
+		"storage type left over":      {"ctorch\nFloatStorage\n", "STOP"},
+		"opcode of an older protocol": {"I1\n", "INT*"},
+	} {
+		for container, data := range map[string][]byte{
+			"zip":    hordelingtest.Model(hordelingtest.Program(c.program)),
+			"legacy": append(bytes.Clone(legacy), c.program+"."...),
+		} {
+			path := write(t, t.TempDir(), "file.pt", data)
+			_, stdout, _ := runProgram(t, "inspect", "-q", path)
+			var marked []string
+			for line := range strings.Lines(stdout) {
+				if f := strings.Fields(line); len(f) > 2 && f[1] == "!" {
+					marked = append(marked, f[0], f[2])
+				}
+			}
+			if len(marked) != 2 || marked[1] != c.op || !strings.Contains(stdout, "\n1 opcodes would have") ||
+				!strings.Contains(stdout, "verdict: refused: UnsafePickle: "+strings.TrimSuffix(c.op, "*")+": ") || !strings.Contains(stdout, " at byte "+marked[0]+" of ") {
+				t.Errorf("%s in a %s: %v\n%s", name, container, marked, stdout)
+			}
+		}
+	}
+}
+
 func TestFalseHeaderLengthsOfSafetensorsAreNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
