@@ -12,10 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"horde/internal/hordeling"
 	"horde/internal/hordeling/embedding"
+	"horde/internal/hordeling/safetensors"
+	"horde/internal/hordeling/torchfile"
 )
 
 // convertCommand converts files.
@@ -79,7 +82,7 @@ func (c *convertCommand) convert(ctx context.Context, file string, written map[s
 	}
 	result, err := run(ctx, source, limits)
 	if err != nil {
-		return "", refused(err)
+		return "", refused(reasonByName(file, source, err))
 	}
 	target := c.target(file)
 	if other, ok := written[target]; ok {
@@ -98,6 +101,17 @@ func refused(err error) error {
 	e := hordeling.RefusalOf(err)
 	reason := strings.TrimPrefix(err.Error(), e.RC+": ")
 	return fmt.Errorf("refused: %s: %s", e.RC, reason)
+}
+
+// reasonByName is err, or what is wrong with source as safetensors where the file has that suffix and does not begin
+// like anything else: the first bytes alone do not tell a safetensors file with a false header length.
+func reasonByName(file string, source []byte, err error) error {
+	if strings.EqualFold(filepath.Ext(file), ".safetensors") && torchfile.Detect(source) == torchfile.Unknown {
+		if _, bad := safetensors.Parse(source, safetensors.Limits{}); bad != nil {
+			return bad
+		}
+	}
+	return err
 }
 
 func (c *convertCommand) target(file string) string {
@@ -122,17 +136,25 @@ func tensorList(tensors []embedding.Tensor) string {
 
 // readFile reads a plain file of at most limit bytes.
 func readFile(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	// Looked at before it is opened: opening a pipe waits for a writer, and opening a device may do anything.
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a plain file")
+		return nil, fmt.Errorf("%s is not a plain file", name)
+	}
+	// It may have become a pipe since; without waiting that is seen below.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a plain file", name)
 	}
 	if info.Size() > limit {
 		return nil, fmt.Errorf("refused: FileTooLarge: %d bytes, at most %d are read (--max-file)", info.Size(), limit)

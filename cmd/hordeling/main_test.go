@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"horde/internal/hordeling/hordelingtest"
@@ -207,6 +209,95 @@ func TestInspect(t *testing.T) {
 	path := write(t, dir, "evil.pt", hordelingtest.Model("\x80\x02c\x1b]0;x\x07\nsystem\n)R."))
 	if _, stdout, _ := runProgram(t, "inspect", "-q", path); strings.ContainsAny(stdout, "\x1b\x07") || strings.Contains(stdout, "EMPTY_TUPLE") || !strings.Contains(stdout, "! GLOBAL") {
 		t.Errorf("got %q", stdout)
+	}
+}
+
+// TestOnlyPlainFilesAreOpened names a pipe that nobody writes to, a socket, a device and a folder: none may be waited for.
+func TestOnlyPlainFilesAreOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe, socket, link := filepath.Join(dir, "pipe.pt"), filepath.Join(dir, "s.pt"), filepath.Join(dir, "link.pt")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := os.Symlink(pipe, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{pipe, socket, link, dir, "/dev/zero"} {
+		for _, command := range []string{"convert", "inspect"} {
+			if status, _, stderr := runProgram(t, command, file); status != 1 || !strings.Contains(stderr, file+" is not a plain file") {
+				t.Errorf("%s %s: status %d %s", command, file, status, stderr)
+			}
+		}
+	}
+	t.Run("a pipe where the result should be", func(t *testing.T) {
+		if err := syscall.Mkfifo(filepath.Join(dir, "good.safetensors"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good := write(t, dir, "good.pt", hordelingtest.WebUI)
+		if status, _, stderr := runProgram(t, "convert", good); status != 1 || !strings.Contains(stderr, "is there already") {
+			t.Errorf("status %d %s", status, stderr)
+		}
+	})
+}
+
+// TestInspectMarksWhereTheVerdictFell has streams whose symbols are all on the list and are used for something else. Each
+// must have exactly one mark, at the place that the verdict names.
+func TestInspectMarksWhereTheVerdictFell(t *testing.T) {
+	t.Parallel()
+	const ordered, parameters = "ccollections\nOrderedDict\n", "ctorch.nn.modules.container\nParameterDict\n)\x81"
+	legacy := hordelingtest.Legacy[:bytes.Index(hordelingtest.Legacy, []byte("}q\x00(X\x0f\x00\x00\x00string_to"))]
+	for name, c := range map[string]struct{ program, op string }{
+		"state of an OrderedDict":     {ordered + ")R}b", "BUILD"},
+		"call of a storage type":      {"ctorch\nFloatStorage\n)R", "REDUCE"},
+		"OrderedDict of a text":       {ordered + hordelingtest.Text("ab") + "\x85R", "REDUCE"},
+		"class of a ParameterDict":    {parameters + hordelingtest.Dict(hordelingtest.Text("__class__"), hordelingtest.Text("x")) + "b", "BUILD"},
+		"storage type left over":      {"ctorch\nFloatStorage\n", "STOP"},
+		"opcode of an older protocol": {"I1\n", "INT*"},
+	} {
+		for container, data := range map[string][]byte{
+			"zip":    hordelingtest.Model(hordelingtest.Program(c.program)),
+			"legacy": append(bytes.Clone(legacy), c.program+"."...),
+		} {
+			path := write(t, t.TempDir(), "file.pt", data)
+			_, stdout, _ := runProgram(t, "inspect", "-q", path)
+			var marked []string
+			for line := range strings.Lines(stdout) {
+				if f := strings.Fields(line); len(f) > 2 && f[1] == "!" {
+					marked = append(marked, f[0], f[2])
+				}
+			}
+			if len(marked) != 2 || marked[1] != c.op || !strings.Contains(stdout, "\n1 opcodes would have") ||
+				!strings.Contains(stdout, "verdict: refused: UnsafePickle: "+strings.TrimSuffix(c.op, "*")+": ") || !strings.Contains(stdout, " at byte "+marked[0]+" of ") {
+				t.Errorf("%s in a %s: %v\n%s", name, container, marked, stdout)
+			}
+		}
+	}
+}
+
+func TestFalseHeaderLengthsOfSafetensorsAreNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ data, want string }{
+		"2g.safetensors":    {"\x00\x00\x00\x80\x00\x00\x00\x00" + `{"a":`, "CorruptFile: safetensors: a header length of 2147483648 bytes"},
+		"all.SafeTensors":   {strings.Repeat("\xff", 8) + "{", "CorruptFile: safetensors: a header length of 18446744073709551615 bytes"},
+		"cut.safetensors":   {strings.Repeat("\xff", 8), "CorruptFile: safetensors: a header length of 18446744073709551615 bytes"},
+		"short.safetensors": {"\x01\x02", "CorruptFile: safetensors: 2 bytes are too few for a length"},
+		"other.pt":          {strings.Repeat("\xff", 8) + "{", "perhaps safetensors with a header length of 18446744073709551615 bytes"},
+		"page.safetensors":  {"<!doctype html>", "DownloadDenied"},
+	} {
+		path := write(t, dir, name, []byte(c.data))
+		if status, _, stderr := runProgram(t, "convert", "--out", filepath.Join(dir, "out"), path); status != 1 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: status %d %s", name, status, stderr)
+		}
+		if _, stdout, _ := runProgram(t, "inspect", path); !strings.Contains(stdout, c.want) {
+			t.Errorf("%s: %s", name, stdout)
+		}
 	}
 }
 

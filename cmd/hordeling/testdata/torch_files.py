@@ -46,11 +46,11 @@ def main(folder):
     def save(name, obj, mode, tensors, formats=("zip2", "legacy")):
         for form in formats:
             file = "%s-%s.pt" % (name, form)
-            torch.save(obj, os.path.join(folder, file), pickle_protocol=int(form[3:] or 2) if form.startswith("zip") else 2,
+            torch.save(obj, os.path.join(folder, file), pickle_protocol=int(form[-1]) if form[-1].isdigit() else 2,
                        _use_new_zipfile_serialization=form.startswith("zip"))
             manifest.append({"file": file, "mode": mode, "tensors": {k: describe(v) for k, v in tensors.items()}})
 
-    every = ("zip2", "zip3", "zip4", "zip5", "legacy")
+    every = ("zip2", "zip3", "zip4", "zip5", "legacy", "legacy3", "legacy4", "legacy5")
     for dtype in FLOATS:
         t = values(dtype, 2, 8)
         webui = {"string_to_token": {"*": 265}, "string_to_param": {"*": t}, "name": "cat", "step": 500,

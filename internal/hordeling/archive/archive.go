@@ -6,8 +6,8 @@
 // object, the safetensors file. Names are made of CivitAI's file id, the beginning of the source's hash and the version
 // of the converter, never of an author's text:
 //
-//	ti/17-0f76b383e4144149-c1.safetensors
-//	row/17-0f76b383e4144149-c1.json
+//	ti/17-0f76b383e4144149-c2.safetensors
+//	row/17-0f76b383e4144149-c2.json
 //
 // The row is written last, so what has a row is whole; whatever a crash leaves is swept at the next start. Object and
 // row are checked against each other before the first answer of a process that uses them.

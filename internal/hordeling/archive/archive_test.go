@@ -61,7 +61,7 @@ func find(t *testing.T, a *Archive, stem string) *Row {
 
 func TestStemHasNothingOfTheAuthor(t *testing.T) {
 	t.Parallel()
-	if got := Stem(24, "0F76B383E4144149"+strings.Repeat("0", 48)); got != "24-0f76b383e4144149-c1" {
+	if got := Stem(24, "0F76B383E4144149"+strings.Repeat("0", 48)); got != "24-0f76b383e4144149-c2" {
 		t.Errorf("got %s", got)
 	}
 }

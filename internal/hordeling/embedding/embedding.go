@@ -23,7 +23,7 @@ import (
 
 // Version of the converter. It is part of the name under which outputs and refusals are stored: raise it when a source
 // would give other bytes or another verdict.
-const Version = 1
+const Version = 2
 
 // Names of the output's tensors. Loaders take the text encoder's key, or else the only tensor.
 const (

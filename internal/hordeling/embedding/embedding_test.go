@@ -8,7 +8,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -275,6 +277,30 @@ func TestConvertTensorsKeepsNames(t *testing.T) {
 	long := dict(key, dict(key, hordelingtest.Tensor("ByteStorage", "0", 1)))
 	if _, err := ConvertTensors(context.Background(), hordelingtest.Model(hordelingtest.Program(long), []byte{1}), DefaultLimits()); code(err) != "TooComplex" {
 		t.Errorf("a long path: %v", err)
+	}
+}
+
+// TestEachProtocol converts what PyTorch 1.13 wrote with each protocol of pickle: the content of [hordelingtest.WebUI].
+func TestEachProtocol(t *testing.T) {
+	t.Parallel()
+	for _, container := range []string{"legacy", "zip"} {
+		for protocol := range 6 {
+			name := fmt.Sprintf("%s-%d.pt", container, protocol)
+			data, err := os.ReadFile("testdata/protocols/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := Convert(context.Background(), data, DefaultLimits())
+			if protocol < 2 {
+				if code(err) != "UnsupportedPickle" || !strings.Contains(err.Error(), "protocols 0 and 1 are not read; save the file again with protocol 2 or newer") {
+					t.Errorf("%s: %v", name, err)
+				}
+				continue
+			}
+			if err != nil || r.SHA256 != hordelingtest.WebUISHA256 {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 

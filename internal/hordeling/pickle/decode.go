@@ -63,14 +63,12 @@ func Decode(ctx context.Context, data []byte, opt Options) (*Result, error) {
 	}
 	root, err := m.run(ctx)
 	if err != nil {
-		if r, ok := err.(*Refusal); ok {
-			r.Where = opt.Where
-			if r.Offset >= 0 {
-				r.Offset += opt.BaseOffset
-			}
-			return nil, r
+		// A stream that was cut cannot be followed to its end, so that its first refusal stands.
+		if r, ok := err.(*Refusal); ok && !cut && m.stoppedAtOlder(r) {
+			_, err = RefuseOlder(ctx, data, opt)
+			return nil, err
 		}
-		return nil, err
+		return nil, opt.place(err)
 	}
 	return &Result{Root: root, Storages: m.order, Consumed: int64(m.scan.pos)}, nil
 }
@@ -135,7 +133,7 @@ func (m *machine) charge(n int) error {
 
 func (m *machine) stop() (Value, error) {
 	if m.proto == 0 {
-		return nil, m.refuse(Unsupported, "the stream does not begin with PROTO (protocol 0 or 1)")
+		return nil, m.refuse(Unsupported, olderReason)
 	}
 	if len(m.marks) > 0 {
 		return nil, m.refuse(Corrupt, "a MARK is still open")

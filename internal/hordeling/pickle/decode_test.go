@@ -179,7 +179,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"not UTF-8":                         {"\x80\x02X\x01\x00\x00\x00\xff.", Corrupt, 2},
 		"protocol 1":                        {"\x80\x01N.", Unsupported, 0},
 		"protocol 6":                        {"\x80\x06N.", Unsupported, 0},
-		"no PROTO":                          {"N.", Unsupported, 1},
+		"no PROTO":                          {"N.", Unsupported, 0},
 		"PROTO twice":                       {"\x80\x02\x80\x02N.", Corrupt, 2},
 		"INST":                              {"\x80\x02(ios\nsystem\n.", Unsafe, 3},
 		"OBJ":                               {"\x80\x02(cos\nsystem\no.", Unsafe, 3},

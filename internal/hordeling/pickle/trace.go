@@ -25,7 +25,7 @@ type Step struct {
 type expr struct {
 	text string
 	sym  *Symbol // set for an allow-listed symbol
-	made bool    // it is what a call of such a symbol returned
+	made bool    // it is what a call of such a symbol returned, and something of which BUILD may set the state
 }
 
 // exprTextLimit is how many bytes of text a traced value keeps; with Limits.Opcodes it bounds the memory of a trace.
@@ -314,7 +314,9 @@ func (t *tracer) code(in *instruction, s *Step) bool {
 		t.calls(s, t.symbol(string(in.text), string(in.line2)), args)
 	case "NEWOBJ":
 		p := t.popN(2)
-		t.calls(s, &expr{text: p[0].text + ".__new__", sym: p[0].sym}, p[1].text)
+		sym := p[0].sym
+		t.calls(s, &expr{text: p[0].text + ".__new__", sym: sym}, p[1].text)
+		s.Dangerous = sym == nil || sym.kind != kindParameterDict
 	case "NEWOBJ_EX":
 		p := t.popN(3)
 		t.calls(s, &expr{text: p[0].text + ".__new__"}, list("(*", p[1:2], "")+list(", **", p[2:], ")"))
@@ -387,9 +389,10 @@ func (t *tracer) calls(s *Step, callee *expr, args string) {
 	if !strings.HasPrefix(args, "(") {
 		args = "(*" + args + ")"
 	}
-	s.Dangerous = callee.sym == nil
+	sym := callee.sym
+	s.Dangerous = sym == nil || sym.kind == kindStorageType || sym.kind == kindParameterDict
 	s.Effect = "call " + callee.text + args
-	t.push(&expr{text: callee.text + args, made: callee.sym != nil})
+	t.push(&expr{text: callee.text + args, made: sym != nil && (sym.kind == kindOpaque || sym.kind == kindParameterDict)})
 }
 
 // printable escapes what is not fit for a terminal.

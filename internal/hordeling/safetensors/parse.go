@@ -67,10 +67,10 @@ func Parse(data []byte, limits Limits) (*File, error) {
 		maxHeader = uint64(limits.Header)
 	}
 	if n > maxHeader {
-		return nil, badFormat("a header of %d bytes, at most %d are read", n, maxHeader)
+		return nil, badFormat("a header length of %d bytes, at most %d are read", n, maxHeader)
 	}
 	if left := uint64(len(data) - lengthBytes); n > left {
-		return nil, badFormat("a header of %d bytes in a file that has %d more", n, left)
+		return nil, badFormat("a header length of %d bytes in a file that has %d more", n, left)
 	}
 	header, body := data[lengthBytes:lengthBytes+n], data[lengthBytes+n:]
 	if n == 0 || header[0] != '{' {

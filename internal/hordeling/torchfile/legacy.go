@@ -71,6 +71,21 @@ func openLegacy(ctx context.Context, data []byte, limits Limits) (*File, error) 
 	return f, f.check(object.Storages)
 }
 
+// refuseLegacyText is the refusal of a legacy stream of protocol 0 or 1: Unsafe where one of its pickles is.
+func refuseLegacyText(ctx context.Context, data []byte) error {
+	at := int64(0)
+	var refusal error
+	for _, part := range legacyParts {
+		n, err := pickle.RefuseOlder(ctx, data[at:], pickle.Options{Where: part, BaseOffset: at})
+		r, ok := err.(*pickle.Refusal)
+		if !ok || r.Code != pickle.Unsupported {
+			return err
+		}
+		at, refusal = at+n, r
+	}
+	return refusal
+}
+
 // header reads the three pickles before the object.
 func (r *legacyReader) header() error {
 	magic, err := r.pickle("the magic number", pickle.Plain)

@@ -40,7 +40,7 @@ func Streams(data []byte, limits Limits) ([]Stream, []Entry, error) {
 	switch Detect(data) {
 	case Zip:
 		return zipStreams(data, limits)
-	case Legacy:
+	case Legacy, LegacyText:
 		return legacyStreams(data)
 	case Unknown:
 		if len(data) > 0 && pickle.LookupOpcode(data[0]) != nil {

@@ -5,6 +5,7 @@ package torchfile
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,6 +25,8 @@ const (
 	Safetensors
 	Tar
 	HTML
+	// LegacyText is a legacy stream of pickle protocol 0 or 1.
+	LegacyText
 )
 
 func (c Container) String() string {
@@ -38,6 +41,8 @@ func (c Container) String() string {
 		return "PyTorch tar"
 	case HTML:
 		return "HTML"
+	case LegacyText:
+		return "PyTorch legacy stream of protocol 0 or 1"
 	}
 	return "unknown"
 }
@@ -47,10 +52,16 @@ var ErrHTML = errors.New("the file is a web page")
 
 const (
 	zipMagic = "PK\x03\x04"
-	// legacyMagic is the first pickle of a legacy stream whole: PROTO 2, LONG1 with the magic number, STOP.
-	legacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	// legacyMagic is the first pickle of a legacy stream after PROTO: LONG1 with the magic number, STOP.
+	legacyMagic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	// legacyFrame is what protocols 4 and 5 have between PROTO and the magic number: FRAME with the length of legacyMagic.
+	legacyFrame = "\x95\x0d\x00\x00\x00\x00\x00\x00\x00"
 	// tarOffset is where a tar has the text "ustar".
 	tarOffset = 257
+	// legacyText is the magic number as protocols 0 and 1 pickle it: LONG in decimal, STOP.
+	legacyText = "L119547037146038801333356L\n."
+	// lengthBytes is the size of the header length that opens a safetensors file.
+	lengthBytes = 8
 	// sniffBytes is how far into a file a web page must begin to be taken for one.
 	sniffBytes = 512
 )
@@ -60,8 +71,10 @@ func Detect(data []byte) Container {
 	switch {
 	case bytes.HasPrefix(data, []byte(zipMagic)):
 		return Zip
-	case bytes.HasPrefix(data, []byte(legacyMagic)):
+	case isLegacy(data):
 		return Legacy
+	case bytes.HasPrefix(data, []byte(legacyText)):
+		return LegacyText
 	case len(data) >= tarOffset+5 && string(data[tarOffset:tarOffset+5]) == "ustar":
 		return Tar
 	case safetensors.LooksLike(data):
@@ -70,6 +83,14 @@ func Detect(data []byte) Container {
 		return HTML
 	}
 	return Unknown
+}
+
+// isLegacy tells whether data begin with the magic number as protocols 2 to 5 pickle it.
+func isLegacy(data []byte) bool {
+	if len(data) < 2 || data[0] != 0x80 || data[1] < 2 || data[1] > 5 {
+		return false
+	}
+	return bytes.HasPrefix(bytes.TrimPrefix(data[2:], []byte(legacyFrame)), []byte(legacyMagic))
 }
 
 func looksLikeHTML(data []byte) bool {
@@ -116,6 +137,8 @@ func Open(ctx context.Context, data []byte, limits Limits) (*File, error) {
 		return openZip(ctx, data, limits)
 	case Legacy:
 		return openLegacy(ctx, data, limits)
+	case LegacyText:
+		return nil, refuseLegacyText(ctx, data)
 	case Tar:
 		return nil, pickle.Refuse(pickle.Unsupported, "", -1, "a tar of the PyTorch before 2017")
 	case HTML:
@@ -138,6 +161,11 @@ func describe(data []byte) string {
 	}
 	if len(data) == 0 {
 		return "no bytes"
+	}
+	// A safetensors file whose length fits was told by its first bytes already.
+	if len(data) > lengthBytes && data[lengthBytes] == '{' {
+		return fmt.Sprintf("perhaps safetensors with a header length of %d bytes, where %d are left",
+			binary.LittleEndian.Uint64(data), len(data)-lengthBytes)
 	}
 	if data[0] == 0x80 || strings.ContainsRune("(]}c", rune(data[0])) {
 		return "perhaps a bare pickle"
@@ -203,8 +231,13 @@ func (f *File) check(declared []*pickle.Storage) error {
 			return pickle.Refuse(pickle.Corrupt, "storage "+s.Key, -1, "the pickle names a storage that the file does not hold")
 		}
 		if int64(len(data)) != s.Bytes() {
-			return pickle.Refuse(pickle.Corrupt, "storage "+s.Key, -1, "the storage has %d bytes, the pickle says %d", len(data), s.Bytes())
+			return wrongSize(s, uint64(len(data)))
 		}
 	}
 	return nil
+}
+
+// wrongSize is the refusal of a storage that has other than the bytes that the pickle says.
+func wrongSize(s *pickle.Storage, has uint64) error {
+	return pickle.Refuse(pickle.Corrupt, "", -1, "storage %s has %d bytes where the pickle claims %d", s.Key, has, s.Bytes())
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -41,6 +42,10 @@ func TestDetect(t *testing.T) {
 	}{
 		"zip":         {hordelingtest.WebUI, Zip},
 		"legacy":      {hordelingtest.Legacy, Legacy},
+		"legacy 3":    {[]byte("\x80\x03" + legacyMagic), Legacy},
+		"legacy 5":    {[]byte("\x80\x05" + legacyFrame + legacyMagic), Legacy},
+		"legacy 0":    {[]byte(legacyText), LegacyText},
+		"legacy 6":    {[]byte("\x80\x06" + legacyFrame + legacyMagic), Unknown},
 		"tar":         {tar, Tar},
 		"safetensors": {[]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), Safetensors},
 		"web page":    {[]byte("\n <!DOCTYPE html><html>"), HTML},
@@ -55,7 +60,7 @@ func TestDetect(t *testing.T) {
 		if got := Detect(c.data); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
-		if _, err := open(c.data); c.want == Unknown && !refused(err, pickle.Corrupt) {
+		if _, err := open(c.data); (c.want == Unknown || c.want == Legacy && len(c.data) < 32) && !refused(err, pickle.Corrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -64,6 +69,22 @@ func TestDetect(t *testing.T) {
 	}
 	if _, err := open(tar); !refused(err, pickle.Unsupported) {
 		t.Errorf("tar: %v", err)
+	}
+}
+
+func TestFalseHeaderLengthsOfSafetensorsAreNamed(t *testing.T) {
+	t.Parallel()
+	for want, data := range map[string]string{
+		"a header length of 2147483648 bytes, where 5 are left":           "\x00\x00\x00\x80\x00\x00\x00\x00" + `{"a":`,
+		"a header length of 18446744073709551615 bytes, where 1 are left": strings.Repeat("\xff", 8) + "{",
+		"a header length of 0 bytes, where 2 are left":                    strings.Repeat("\x00", 8) + "{}",
+	} {
+		if _, err := open([]byte(data)); !refused(err, pickle.Corrupt) || !strings.Contains(err.Error(), "safetensors with "+want) {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+	if _, err := open([]byte(`{"data":{"id":1}}`)); err == nil || !strings.Contains(err.Error(), "JSON") {
+		t.Errorf("JSON: %v", err)
 	}
 }
 
@@ -91,7 +112,11 @@ func TestRealFiles(t *testing.T) {
 
 func TestTruncatedAtEachByte(t *testing.T) {
 	t.Parallel()
-	for name, data := range map[string][]byte{"zip": hordelingtest.WebUI, "legacy": hordelingtest.Legacy, "sdxl": hordelingtest.SDXL} {
+	legacy5, err := os.ReadFile("../embedding/testdata/protocols/legacy-5.pt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"zip": hordelingtest.WebUI, "legacy": hordelingtest.Legacy, "sdxl": hordelingtest.SDXL, "legacy 5": legacy5} {
 		for n := range len(data) {
 			if _, err := open(data[:n]); !refused(err, pickle.Corrupt) {
 				t.Errorf("%s cut to %d bytes: %v", name, n, err)
@@ -217,6 +242,23 @@ func TestZipRules(t *testing.T) {
 	}
 }
 
+func TestStoragesThatAreNotAsThePickleSays(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"shorter": {hordelingtest.Model(program, storage[:20]), "CorruptFile: storage 0 has 20 bytes where the pickle claims 24"},
+		"longer":  {hordelingtest.Model(program, append(bytes.Clone(storage), 0)), "CorruptFile: storage 0 has 25 bytes where the pickle claims 24"},
+		"empty":   {hordelingtest.Model(program, []byte{}), "CorruptFile: storage 0 has 0 bytes where the pickle claims 24"},
+		"missing": {hordelingtest.Model(program), "CorruptFile: the pickle names a storage that the file does not hold in storage 0"},
+	} {
+		if _, err := open(c.data); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLyingSizesAllocateNothing has an entry say that few bytes inflate to many, and a directory of a million records.
 func TestLyingSizesAllocateNothing(t *testing.T) {
 	deflated := hordelingtest.Deflated(dataPkl, storage0)
@@ -247,7 +289,7 @@ func TestLyingSizesAllocateNothing(t *testing.T) {
 
 // legacy builds a legacy stream from its parts.
 func legacy(version, info, object, keys string, storages ...string) []byte {
-	return []byte(legacyMagic + "\x80\x02" + version + ".\x80\x02" + info + ".\x80\x02" + object + ".\x80\x02" + keys + "." + strings.Join(storages, ""))
+	return []byte("\x80\x02" + legacyMagic + "\x80\x02" + version + ".\x80\x02" + info + ".\x80\x02" + object + ".\x80\x02" + keys + "." + strings.Join(storages, ""))
 }
 
 func TestLegacyRules(t *testing.T) {
@@ -304,6 +346,34 @@ func TestLegacyRules(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.code)
 			}
 		})
+	}
+}
+
+// TestLegacyStreamsOfOlderProtocols has hostile and broken pickles in each part of a stream that is not read anyway.
+func TestLegacyStreamsOfOlderProtocols(t *testing.T) {
+	t.Parallel()
+	const evil = "cos\nsystem\n(Vid\ntR."
+	for name, c := range map[string]struct {
+		parts string
+		code  pickle.Code
+		want  string
+	}{
+		"harmless":               {"I1001\n.(dp0\n.N.(lp0\n.", pickle.Unsupported, "protocols 0 and 1"},
+		"call in the version":    {evil, pickle.Unsafe, "GLOBAL: it would import os.system at byte 28 of the version"},
+		"call in the object":     {"I1001\n.(dp0\n." + evil + "(lp0\n.", pickle.Unsafe, "of the object"},
+		"call in the last":       {"I1001\n.(dp0\n.N." + evil, pickle.Unsafe, "of the list of storages"},
+		"instance":               {"I1001\n.(dp0\n.(ios\nsystem\n.(lp0\n.", pickle.Unsafe, "INST: it would call os.system()"},
+		"ends after two parts":   {"I1001\n.(dp0\n.", pickle.Corrupt, "of the object"},
+		"ends in the middle":     {"I1001\n.(dp0\n.Vab", pickle.Corrupt, "of the object"},
+		"storages do not matter": {"I1001\n.(dp0\n.N.(lp0\n." + evil, pickle.Unsupported, "protocols 0 and 1"},
+	} {
+		data := []byte(legacyText + c.parts)
+		if _, err := open(data); !refused(err, c.code) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if streams, _, err := Streams(data, DefaultLimits()); err != nil || len(streams) < 2 {
+			t.Errorf("%s: %d streams, %v", name, len(streams), err)
+		}
 	}
 }
 
@@ -413,8 +483,10 @@ func FuzzOpenZip(f *testing.F) {
 }
 
 func FuzzOpenLegacy(f *testing.F) {
-	f.Add(hordelingtest.Legacy[len(legacyMagic):])
+	const magic = "\x80\x02" + legacyMagic
+	f.Add(hordelingtest.Legacy[len(magic):])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fuzzOpen(t, append([]byte(legacyMagic), data...))
+		fuzzOpen(t, append([]byte(magic), data...))
+		fuzzOpen(t, append([]byte(legacyText), data...))
 	})
 }

@@ -90,8 +90,11 @@ func openZip(ctx context.Context, data []byte, limits Limits) (*File, error) {
 	f := &File{Container: Zip, Root: decoded.Root, storages: make(map[string][]byte)}
 	for _, s := range decoded.Storages {
 		e, ok := entries["data/"+s.Key]
-		if !ok || int64(e.UncompressedSize64) != s.Bytes() {
+		if !ok {
 			continue // check tells
+		}
+		if e.UncompressedSize64 != uint64(s.Bytes()) {
+			return nil, wrongSize(s, e.UncompressedSize64)
 		}
 		if f.storages[s.Key], err = readEntry(ctx, data, e); err != nil {
 			return nil, err
