@@ -48,8 +48,9 @@ type serveCommand struct {
 	S3Bucket    string        `name:"s3-bucket" help:"Keep converted files in this S3 bucket instead of a directory." env:"HORDELING_S3_BUCKET" placeholder:"NAME"`
 	S3Endpoint  string        `name:"s3-endpoint" help:"URL of an S3-compatible service; empty means AWS." env:"HORDELING_S3_ENDPOINT" placeholder:"URL"`
 	S3Region    string        `name:"s3-region" help:"Region of the bucket." default:"us-east-1" env:"HORDELING_S3_REGION"`
-	S3AccessKey string        `name:"s3-access-key" help:"Access key; empty means the usual variables and files of AWS." env:"HORDELING_S3_ACCESS_KEY" placeholder:"KEY"`
+	S3AccessKey string        `name:"s3-access-key" help:"Access key; empty means AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." env:"HORDELING_S3_ACCESS_KEY" placeholder:"KEY"`
 	S3SecretKey string        `name:"s3-secret-key" help:"Secret key. Better set by the environment variable than as a flag." env:"HORDELING_S3_SECRET_KEY" placeholder:"KEY"`
+	S3AWSConfig bool          `name:"s3-aws-config" help:"Where no keys are given, use the files, profiles and roles of AWS, the metadata service of the cloud included." default:"false" env:"HORDELING_S3_AWS_CONFIG"`
 	S3LinkLife  time.Duration `name:"s3-link-life" help:"How long signed links are valid." default:"30m" env:"HORDELING_S3_LINK_LIFE"`
 
 	LogLevel  string `help:"debug (each request), info, warn or error." enum:"debug,info,warn,error" default:"info" env:"HORDELING_LOG_LEVEL"`

@@ -387,7 +387,6 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 	for name, args := range map[string][]string{
 		"address":           {"--listen", "nonsense"},
 		"address of admin":  {"--listen", "127.0.0.1:0", "--admin-listen", "nonsense"},
-		"CivitAI":           {"--listen", "127.0.0.1:0", "--civitai-url", "ftp://x"},
 		"directory":         {"--listen", "127.0.0.1:0", "--data", "/dev/null/x"},
 		"S3 that is closed": {"--listen", "127.0.0.1:0", "--s3-bucket", "x", "--s3-endpoint", "http://127.0.0.1:1", "--s3-access-key", "a", "--s3-secret-key", "b"},
 	} {
@@ -400,5 +399,35 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 				t.Errorf("status %d %s", status, stderr)
 			}
 		})
+	}
+}
+
+// TestOptionsOutOfRange: what cannot be meant is refused before anything is opened, by the name of the option.
+func TestOptionsOutOfRange(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HORDELING_S3_ACCESS_KEY", "HORDELING_S3_SECRET_KEY"} {
+		t.Setenv(name, "")
+	}
+	for _, args := range [][]string{
+		{"--workers=0"}, {"--workers=-1"}, {"--lookups=0"}, {"--conversions=-5"}, {"--max-file=0"}, {"--max-file=0.5"},
+		{"--disk-budget=-1"}, {"--civitai-metadata-timeout=-1s"}, {"--civitai-metadata-timeout=0s"}, {"--civitai-download-timeout=0s"},
+		{"--s3-link-life=0s"}, {"--s3-link-life=1ms"}, {"--s3-link-life=200h"}, {"--public-url=foo"}, {"--public-url=//host/x"},
+		{"--public-url=ftp://host"}, {"--public-url=https://"}, {"--public-url=https://:80"}, {"--public-url=https://host/?a"},
+		{"--public-url=https://me:pw@host"}, {"--civitai-url=ftp://x"}, {"--civitai-url="}, {"--s3-endpoint=127.0.0.1:9000"},
+		{"--s3-bucket=b"}, {"--s3-secret-key=s", "--s3-bucket=b", "--s3-endpoint=http://127.0.0.1:1"},
+	} {
+		name, _, _ := strings.Cut(args[0], "=")
+		status, _, stderr := runProgram(t, append([]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=", "--data=" + t.TempDir()}, args...)...)
+		if status != 2 || !strings.Contains(stderr, name) || strings.Contains(stderr, "pw@") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: status %d %s", args, status, stderr)
+		}
+	}
+	if _, _, stderr := runProgram(t, "serve", "--s3-bucket=b"); !strings.Contains(stderr, "HORDELING_S3_ACCESS_KEY and HORDELING_S3_SECRET_KEY") {
+		t.Errorf("the variables are not named: %s", stderr)
+	}
+	// The variables of AWS are keys, too: here they lead to a bucket that is not there.
+	t.Setenv("AWS_ACCESS_KEY_ID", "a")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
+	if status, _, stderr := runProgram(t, "serve", "--listen=127.0.0.1:0", "--s3-bucket=b", "--s3-endpoint=http://127.0.0.1:1"); status != 1 {
+		t.Errorf("status %d %s", status, stderr)
 	}
 }
