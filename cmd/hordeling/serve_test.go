@@ -431,3 +431,31 @@ func TestOptionsOutOfRange(t *testing.T) {
 		t.Errorf("status %d %s", status, stderr)
 	}
 }
+
+// TestALargerLimitTriesAgain: what --max-file refused is converted by the next start with a larger one.
+func TestALargerLimitTriesAgain(t *testing.T) {
+	t.Parallel()
+	site := hordelingtest.StartCivitAI(t)
+	site.Add(1, "TextualInversion", hordelingtest.File{Name: "cat.pt", Format: "PickleTensor", Data: hordelingtest.WebUI, Primary: true})
+	data := t.TempDir()
+	for _, c := range []struct {
+		maxFile   string
+		status    int
+		downloads int
+	}{
+		{"100", http.StatusUnprocessableEntity, 1}, {"100", http.StatusUnprocessableEntity, 0}, {"64MiB", http.StatusOK, 1}, {"64MiB", http.StatusOK, 0},
+	} {
+		t.Run(c.maxFile, func(t *testing.T) {
+			public, _ := startService(t, site, "--data", data, "--max-file", c.maxFile)
+			before := site.Calls("/cdn/")
+			resp, err := http.Get(public + "/api/v1/embedding/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if n := site.Calls("/cdn/") - before; resp.StatusCode != c.status || n != c.downloads {
+				t.Errorf("status %d and %d downloads, want %d and %d", resp.StatusCode, n, c.status, c.downloads)
+			}
+		})
+	}
+}

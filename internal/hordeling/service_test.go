@@ -335,6 +335,7 @@ func TestTheNextProcessConvertsNothing(t *testing.T) {
 	if next.cfg.Archive, err = archive.Open(context.Background(), bucket, archive.Config{Budget: 1 << 30, Local: true}); err != nil {
 		t.Fatal(err)
 	}
+	next.room = newRoom(next.cfg.Archive, 1<<30, time.Minute)
 	for i, w := range []*httptest.ResponseRecorder{next.embedding(1), next.embedding(2)} {
 		if !bytes.Equal(w.Body.Bytes(), want[i]) {
 			t.Errorf("%s, before %s", w.Body, want[i])

@@ -145,6 +145,9 @@ func transientStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
+// MaxBytes is the largest download that the configuration allows.
+func (c *Client) MaxBytes() int64 { return c.cfg.MaxBytes }
+
 // Own tells whether raw is a URL on the host of BaseURL, with its scheme: where downloads must start.
 func (c *Client) Own(raw string) bool {
 	u, err := url.Parse(raw)
