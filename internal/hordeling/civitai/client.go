@@ -132,7 +132,7 @@ func (c *Client) Model(ctx context.Context, id int64) (*Model, error) {
 		if err != nil {
 			return true, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if model, err = Decode(body); err != nil {
+		if model, err = decodeAny(body); err != nil {
 			return false, fmt.Errorf("%w: the answer cannot be read", ErrUnavailable)
 		}
 		return false, nil

@@ -140,9 +140,18 @@ type wireFile struct {
 // errNoModel means JSON that describes no model.
 var errNoModel = errors.New("the answer is no model")
 
-// Decode reads the description of a model. Keys that are missing or of the wrong type are no error: what lacks them is
-// not usable. An error is only what is no JSON, or no object.
+// Decode reads the description of a model. Keys that are missing or of the wrong type are no error, but a model without
+// a type is: what lacks the others is not usable.
 func Decode(body []byte) (*Model, error) {
+	m, err := decodeAny(body)
+	if err == nil && m.Type == "" {
+		return nil, errNoModel
+	}
+	return m, err
+}
+
+// decodeAny is Decode for models that may lack a type, too: an error is only what is no JSON, or no object.
+func decodeAny(body []byte) (*Model, error) {
 	var w *wireModel
 	if err := json.Unmarshal(body, &w); err != nil {
 		return nil, err
