@@ -31,7 +31,7 @@ type serveCommand struct {
 	AdminListen string `help:"Address for the operator: /metrics for Prometheus and /healthz. Empty switches it off." default:"127.0.0.1:12002" env:"HORDELING_ADMIN_LISTEN" placeholder:"ADDR"`
 	Data        string `help:"Directory for converted files; it is made where it is missing. Not used with S3." default:"hordeling-data" env:"HORDELING_DATA" placeholder:"DIR"`
 	PublicURL   string `help:"How workers reach the converted files, without a slash at the end: with a directory the address of this service (empty: the host that the request names), with S3 the address under which the bucket is public (empty: links are signed)." env:"HORDELING_PUBLIC_URL" placeholder:"URL"`
-	DiskBudget  size   `help:"How much the converted files may take, such as 10GiB; what was not used for longest goes first. 0 means no bound; with S3 it is 0 unless set." default:"10GiB" env:"HORDELING_DISK_BUDGET" placeholder:"SIZE"`
+	DiskBudget  size   `help:"How much the converted files may take, such as 10GiB; what was not used for longest goes first, but nothing whose link is still valid. 0 means no bound; with S3 it is 0 unless set." default:"10GiB" env:"HORDELING_DISK_BUDGET" placeholder:"SIZE"`
 
 	TrustedProxies []netip.Prefix `help:"Addresses of proxies whose last X-Forwarded-For entry is the client, as CIDR." default:"127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7" env:"HORDELING_TRUSTED_PROXIES" placeholder:"CIDR"`
 	Lookups        int            `help:"Requests per minute and client address." default:"90" env:"HORDELING_LOOKUPS"`
@@ -48,9 +48,10 @@ type serveCommand struct {
 	S3Bucket    string        `name:"s3-bucket" help:"Keep converted files in this S3 bucket instead of a directory." env:"HORDELING_S3_BUCKET" placeholder:"NAME"`
 	S3Endpoint  string        `name:"s3-endpoint" help:"URL of an S3-compatible service; empty means AWS." env:"HORDELING_S3_ENDPOINT" placeholder:"URL"`
 	S3Region    string        `name:"s3-region" help:"Region of the bucket." default:"us-east-1" env:"HORDELING_S3_REGION"`
-	S3AccessKey string        `name:"s3-access-key" help:"Access key; empty means the usual variables and files of AWS." env:"HORDELING_S3_ACCESS_KEY" placeholder:"KEY"`
+	S3AccessKey string        `name:"s3-access-key" help:"Access key; empty means AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." env:"HORDELING_S3_ACCESS_KEY" placeholder:"KEY"`
 	S3SecretKey string        `name:"s3-secret-key" help:"Secret key. Better set by the environment variable than as a flag." env:"HORDELING_S3_SECRET_KEY" placeholder:"KEY"`
-	S3LinkLife  time.Duration `name:"s3-link-life" help:"How long signed links are valid." default:"30m" env:"HORDELING_S3_LINK_LIFE"`
+	S3AWSConfig bool          `name:"s3-aws-config" help:"Where no keys are given, use the files, profiles and roles of AWS, the metadata service of the cloud included." default:"false" env:"HORDELING_S3_AWS_CONFIG"`
+	S3LinkLife  time.Duration `name:"s3-link-life" help:"How long signed links are valid; with a disk budget also how long a file is kept after it was handed out or fetched, in a directory, too." default:"30m" env:"HORDELING_S3_LINK_LIFE"`
 
 	LogLevel  string `help:"debug (each request), info, warn or error." enum:"debug,info,warn,error" default:"info" env:"HORDELING_LOG_LEVEL"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text" env:"HORDELING_LOG_FORMAT"`
@@ -66,9 +67,17 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
+// budget is --disk-budget, whose default is for directories alone.
+func (c *serveCommand) budget() int64 {
+	if c.S3Bucket != "" && c.DiskBudget == defaultBudget {
+		return 0
+	}
+	return int64(c.DiskBudget)
+}
+
 // openArchive opens the directory or the bucket.
 func (c *serveCommand) openArchive(ctx context.Context, log *slog.Logger) (*archive.Archive, *blob.Bucket, error) {
-	cfg := archive.Config{Budget: int64(c.DiskBudget), LinkLife: c.S3LinkLife, Log: log}
+	cfg := archive.Config{Budget: c.budget(), LinkLife: c.S3LinkLife, Log: log}
 	var bucket *blob.Bucket
 	var err error
 	if c.S3Bucket == "" {
@@ -76,9 +85,6 @@ func (c *serveCommand) openArchive(ctx context.Context, log *slog.Logger) (*arch
 		bucket, err = archive.OpenDir(c.Data)
 	} else {
 		cfg.PublicURL = strings.TrimRight(c.PublicURL, "/")
-		if c.DiskBudget == defaultBudget {
-			cfg.Budget = 0
-		}
 		bucket, err = archive.OpenS3(ctx, archive.S3{
 			Endpoint: c.S3Endpoint, Region: c.S3Region, Bucket: c.S3Bucket, AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey,
 		})
@@ -133,7 +139,7 @@ func (c *serveCommand) Run(p *program) error {
 	limits := embedding.DefaultLimits()
 	limits.OutputBytes = int64(c.MaxFile)
 	service := hordeling.New(hordeling.Config{
-		CivitAI: client, Archive: kept, Lookups: c.Lookups, Conversions: c.Conversions, Workers: c.Workers,
+		CivitAI: client, Archive: kept, Budget: c.budget(), LinkLife: c.S3LinkLife, Lookups: c.Lookups, Conversions: c.Conversions, Workers: c.Workers,
 		AllowFlagged: !c.RefuseFlagged, PublicURL: strings.TrimRight(c.PublicURL, "/"), Proxies: c.TrustedProxies,
 		Node: node(public.Addr()), Limits: &limits, Log: log, Metrics: registry,
 	})

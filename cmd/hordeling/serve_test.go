@@ -387,7 +387,6 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 	for name, args := range map[string][]string{
 		"address":           {"--listen", "nonsense"},
 		"address of admin":  {"--listen", "127.0.0.1:0", "--admin-listen", "nonsense"},
-		"CivitAI":           {"--listen", "127.0.0.1:0", "--civitai-url", "ftp://x"},
 		"directory":         {"--listen", "127.0.0.1:0", "--data", "/dev/null/x"},
 		"S3 that is closed": {"--listen", "127.0.0.1:0", "--s3-bucket", "x", "--s3-endpoint", "http://127.0.0.1:1", "--s3-access-key", "a", "--s3-secret-key", "b"},
 	} {
@@ -398,6 +397,64 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 			}
 			if status, _, stderr := runProgram(t, append([]string{"serve"}, args...)...); status != 1 || !strings.Contains(stderr, "hordeling: ") {
 				t.Errorf("status %d %s", status, stderr)
+			}
+		})
+	}
+}
+
+// TestOptionsOutOfRange: what cannot be meant is refused before anything is opened, by the name of the option.
+func TestOptionsOutOfRange(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HORDELING_S3_ACCESS_KEY", "HORDELING_S3_SECRET_KEY"} {
+		t.Setenv(name, "")
+	}
+	for _, args := range [][]string{
+		{"--workers=0"}, {"--workers=-1"}, {"--lookups=0"}, {"--conversions=-5"}, {"--max-file=0"}, {"--max-file=0.5"},
+		{"--disk-budget=-1"}, {"--civitai-metadata-timeout=-1s"}, {"--civitai-metadata-timeout=0s"}, {"--civitai-download-timeout=0s"},
+		{"--s3-link-life=0s"}, {"--s3-link-life=1ms"}, {"--s3-link-life=200h"}, {"--public-url=foo"}, {"--public-url=//host/x"},
+		{"--public-url=ftp://host"}, {"--public-url=https://"}, {"--public-url=https://:80"}, {"--public-url=https://host/?a"},
+		{"--public-url=https://me:pw@host"}, {"--civitai-url=ftp://x"}, {"--civitai-url="}, {"--s3-endpoint=127.0.0.1:9000"},
+		{"--s3-bucket=b"}, {"--s3-secret-key=s", "--s3-bucket=b", "--s3-endpoint=http://127.0.0.1:1"},
+	} {
+		name, _, _ := strings.Cut(args[0], "=")
+		status, _, stderr := runProgram(t, append([]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=", "--data=" + t.TempDir()}, args...)...)
+		if status != 2 || !strings.Contains(stderr, name) || strings.Contains(stderr, "pw@") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: status %d %s", args, status, stderr)
+		}
+	}
+	if _, _, stderr := runProgram(t, "serve", "--s3-bucket=b"); !strings.Contains(stderr, "HORDELING_S3_ACCESS_KEY and HORDELING_S3_SECRET_KEY") {
+		t.Errorf("the variables are not named: %s", stderr)
+	}
+	// The variables of AWS are keys, too: here they lead to a bucket that is not there.
+	t.Setenv("AWS_ACCESS_KEY_ID", "a")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
+	if status, _, stderr := runProgram(t, "serve", "--listen=127.0.0.1:0", "--s3-bucket=b", "--s3-endpoint=http://127.0.0.1:1"); status != 1 {
+		t.Errorf("status %d %s", status, stderr)
+	}
+}
+
+// TestALargerLimitTriesAgain: what --max-file refused is converted by the next start with a larger one.
+func TestALargerLimitTriesAgain(t *testing.T) {
+	t.Parallel()
+	site := hordelingtest.StartCivitAI(t)
+	site.Add(1, "TextualInversion", hordelingtest.File{Name: "cat.pt", Format: "PickleTensor", Data: hordelingtest.WebUI, Primary: true})
+	data := t.TempDir()
+	for _, c := range []struct {
+		maxFile   string
+		status    int
+		downloads int
+	}{
+		{"100", http.StatusUnprocessableEntity, 1}, {"100", http.StatusUnprocessableEntity, 0}, {"64MiB", http.StatusOK, 1}, {"64MiB", http.StatusOK, 0},
+	} {
+		t.Run(c.maxFile, func(t *testing.T) {
+			public, _ := startService(t, site, "--data", data, "--max-file", c.maxFile)
+			before := site.Calls("/cdn/")
+			resp, err := http.Get(public + "/api/v1/embedding/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if n := site.Calls("/cdn/") - before; resp.StatusCode != c.status || n != c.downloads {
+				t.Errorf("status %d and %d downloads, want %d and %d", resp.StatusCode, n, c.status, c.downloads)
 			}
 		})
 	}

@@ -199,15 +199,20 @@ func (s *Service) serveEmbedding(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	key := answerKey{r.URL.Path, sortedQuery(r.URL.RawQuery), s.base(r)}
-	link, ok := s.answers.get(key)
+	out, ok := s.answers.get(key)
+	if ok && out.stem != "" && s.cfg.Archive.Local() {
+		// The file may have been taken away behind the archive's back. To look at a bucket each time would cost a call.
+		row, err := s.room.find(ctx, out.stem)
+		ok = err == nil && row != nil && row.SHA256 == out.link.SHA256
+	}
 	if !ok {
 		var err error
-		if link, err = s.Embedding(ctx, strings.TrimPrefix(r.URL.Path, embeddingPrefix), addr, key.base); err != nil {
+		if out, err = s.handOut(ctx, strings.TrimPrefix(r.URL.Path, embeddingPrefix), addr, key.base); err != nil {
 			return err
 		}
-		s.answers.put(key, link, answerLife)
+		s.answers.put(key, out, answerLife)
 	}
-	writeJSON(w, http.StatusOK, mask(link, r.Header.Get("X-Fields")))
+	writeJSON(w, http.StatusOK, mask(out.link, r.Header.Get("X-Fields")))
 	return nil
 }
 
@@ -248,7 +253,7 @@ func mask(link DownloadURL, fields string) any {
 
 // serveFile serves a converted file out of a directory: whole, in parts, and not again where the client has it.
 func (s *Service) serveFile(w http.ResponseWriter, r *http.Request) error {
-	object, row, err := s.cfg.Archive.Object(r.Context(), strings.TrimPrefix(r.URL.Path, filesPrefix))
+	object, row, err := s.room.object(r.Context(), strings.TrimPrefix(r.URL.Path, filesPrefix))
 	if err != nil {
 		s.log.ErrorContext(r.Context(), "the archive failed", "error", err)
 		return ErrStorage

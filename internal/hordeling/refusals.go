@@ -40,6 +40,7 @@ var (
 	ErrScanPending       = &horde.Error{RC: "UpstreamUnavailable", Status: http.StatusServiceUnavailable, Message: "CivitAI has not examined the file yet. Please try again later.", RetryAfter: time.Minute}
 	ErrDownloadFailed    = &horde.Error{RC: "DownloadFailed", Status: http.StatusServiceUnavailable, Message: "The file could not be downloaded from CivitAI. Please try again.", RetryAfter: retrySoon}
 	ErrStorage           = &horde.Error{RC: "StorageUnavailable", Status: http.StatusServiceUnavailable, Message: "The storage of converted files is not available at the moment. Please try again.", RetryAfter: retrySoon}
+	ErrFull              = &horde.Error{RC: "StorageUnavailable", Status: http.StatusServiceUnavailable, Message: "The storage is full of files that are in use. Please try again later.", RetryAfter: time.Minute}
 	ErrPending           = &horde.Error{RC: "ConversionPending", Status: http.StatusServiceUnavailable, Message: "The file is being converted. Please ask again.", RetryAfter: retrySoon}
 	ErrRateLimited       = &horde.Error{RC: "RateLimited", Status: http.StatusTooManyRequests, Message: "Too many requests from this address."}
 	ErrNotFound          = &horde.Error{RC: "NotFound", Status: http.StatusNotFound, Message: "There is nothing at this address."}
@@ -58,7 +59,7 @@ var (
 		ErrUnsafePickle, ErrUnsupportedPickle, ErrCorruptFile, ErrTooComplex, ErrUnsupported,
 	}
 	// passing are those that another try may not meet.
-	passing = []*horde.Error{ErrUpstream, ErrScanPending, ErrDownloadFailed, ErrStorage, ErrPending, ErrRateLimited, ErrInternal}
+	passing = []*horde.Error{ErrUpstream, ErrScanPending, ErrDownloadFailed, ErrStorage, ErrFull, ErrPending, ErrRateLimited, ErrInternal}
 )
 
 // unexpected is the message of a refusal of the file's content. The reason is of this program's making, and quotes the

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
@@ -30,6 +31,8 @@ const (
 	AnswerWithin = 4500 * time.Millisecond
 	// answerLife is how long an answer of 200 is repeated as it is, so that links do not change between two tries.
 	answerLife = 10 * time.Second
+	// defaultLinkLife is how long links are valid unless it is said otherwise.
+	defaultLinkLife = 30 * time.Minute
 	// modelLife is how long a model's description is used; missingLife how long it is remembered that there is none.
 	modelLife   = 180 * time.Second
 	missingLife = 30 * time.Second
@@ -62,6 +65,11 @@ var (
 type Config struct {
 	CivitAI *civitai.Client
 	Archive *archive.Archive
+	// Budget is that of Archive, in bytes; 0 means no bound. What was handed out or fetched within LinkLife is not
+	// evicted for it; where nothing else is left, new files are refused for the time being.
+	Budget int64
+	// LinkLife is how long a link may be used. Zero means 30 minutes.
+	LinkLife time.Duration
 	// Lookups and Conversions per minute and address. Zero means 90 and 10.
 	Lookups, Conversions int
 	// Workers is how many files are downloaded and converted at a time. Zero means 4.
@@ -89,9 +97,10 @@ type Service struct {
 	limits  embedding.Limits
 	limiter *limit.Limiter
 	metrics *metrics
+	room    *room
 
 	models  *cache[int64, *civitai.Model] // a nil model is one that CivitAI does not have
-	answers *cache[answerKey, DownloadURL]
+	answers *cache[answerKey, handedOut]
 
 	lookups     *flights[int64, *civitai.Model]
 	conversions *flights[string, *archive.Row]
@@ -109,6 +118,12 @@ type DownloadURL struct {
 	SHA256 string `json:"sha256,omitempty"`
 }
 
+// handedOut is an answer of 200 and the stem of the archive that it links to, empty where that is CivitAI's own.
+type handedOut struct {
+	link DownloadURL
+	stem string
+}
+
 // answerKey is what an answer depends on.
 type answerKey struct{ path, query, base string }
 
@@ -123,14 +138,18 @@ func New(cfg Config) *Service {
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
 	}
+	if cfg.LinkLife == 0 {
+		cfg.LinkLife = defaultLinkLife
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 	s := &Service{
 		cfg: cfg, log: cfg.Log, limits: embedding.DefaultLimits(), limiter: limit.New(0), metrics: newMetrics(cfg.Metrics, cfg.Archive),
-		models: newCache[int64, *civitai.Model](cachedModels), answers: newCache[answerKey, DownloadURL](cachedAnswers),
+		models: newCache[int64, *civitai.Model](cachedModels), answers: newCache[answerKey, handedOut](cachedAnswers),
 		lookups: newFlights[int64, *civitai.Model](maxLookups), conversions: newFlights[string, *archive.Row](maxFlights),
 		slots: make(chan struct{}, cfg.Workers),
+		room:  newRoom(cfg.Archive, cfg.Budget, cfg.LinkLife+answerLife),
 	}
 	if cfg.Limits != nil {
 		s.limits = *cfg.Limits
@@ -189,43 +208,48 @@ func (s *Service) take(r limit.Rule, addr netip.Addr) error {
 // Embedding answers one request: the model's id as it stands in the path, who asks, and the address under which this
 // service is known to them. ctx should end AnswerWithin after the request came. Errors are *horde.Error.
 func (s *Service) Embedding(ctx context.Context, idText string, addr netip.Addr, base string) (DownloadURL, error) {
+	out, err := s.handOut(ctx, idText, addr, base)
+	return out.link, err
+}
+
+func (s *Service) handOut(ctx context.Context, idText string, addr netip.Addr, base string) (handedOut, error) {
 	id, err := parseModelID(idText)
 	if err != nil {
-		return DownloadURL{}, err
+		return handedOut{}, err
 	}
 	model, err := s.model(ctx, id)
 	if err != nil {
-		return DownloadURL{}, err
+		return handedOut{}, err
 	}
 	file, err := s.choose(model)
 	if err != nil {
-		return DownloadURL{}, err
+		return handedOut{}, err
 	}
 	if file.Kind() == civitai.Safetensors {
 		s.metrics.answers.WithLabelValues("native").Inc()
-		return DownloadURL{URL: file.DownloadURL, SHA256: file.SHA256}, nil
+		return handedOut{link: DownloadURL{URL: file.DownloadURL, SHA256: file.SHA256}}, nil
 	}
 	stem := archive.Stem(file.ID, file.SHA256)
-	row, err := s.cfg.Archive.Find(ctx, stem)
+	row, err := s.find(ctx, file)
 	if err != nil {
 		s.log.ErrorContext(ctx, "the archive failed", "error", err)
-		return DownloadURL{}, ErrStorage
+		return handedOut{}, ErrStorage
 	}
 	if row == nil {
 		if row, err = s.convert(ctx, model, file, stem, addr); err != nil {
-			return DownloadURL{}, err
+			return handedOut{}, err
 		}
 	}
 	if row.Refused() {
-		return DownloadURL{}, refusalOfRow(row)
+		return handedOut{}, refusalOfRow(row)
 	}
 	link, err := s.cfg.Archive.Link(ctx, stem, base)
 	if err != nil {
 		s.log.ErrorContext(ctx, "no link", "error", err)
-		return DownloadURL{}, ErrStorage
+		return handedOut{}, ErrStorage
 	}
 	s.metrics.answers.WithLabelValues("converted").Inc()
-	return DownloadURL{URL: link, SHA256: row.SHA256}, nil
+	return handedOut{DownloadURL{URL: link, SHA256: row.SHA256}, stem}, nil
 }
 
 // model is check 2: the description from the cache or from CivitAI.
@@ -307,9 +331,14 @@ func (s *Service) convert(ctx context.Context, model *civitai.Model, file *civit
 		start := time.Now()
 		row, err := s.makeRow(model, file, stem)
 		took := time.Since(start)
+		if s.room.turned(errors.Is(err, ErrFull)) {
+			s.log.Warn("the disk budget is used up by files whose links are still valid: new files are refused until some expire", "budget", s.cfg.Budget)
+		}
 		line := s.log.With("model", model.ID, "file", file.ID, "stem", stem, "took", took.Round(time.Millisecond))
 		result := outcome(err)
 		switch {
+		case errors.Is(err, ErrFull):
+			line.Debug("no room", "error", err)
 		case err != nil:
 			line.Warn("conversion failed", "error", err)
 		case row.Refused():
@@ -344,8 +373,12 @@ func (s *Service) makeRow(model *civitai.Model, file *civitai.File, stem string)
 		return nil, s.life.Err()
 	}
 	// Another flight for this file may have landed between the look-up and here.
-	if row, err := s.cfg.Archive.Find(s.life, stem); err == nil && row != nil {
+	if row, err := s.find(s.life, file); err == nil && row != nil {
 		return row, nil
+	}
+	// What even the smallest file has no room for need not be downloaded.
+	if !s.room.fits(stem, 1) {
+		return nil, ErrFull
 	}
 	row := &archive.Row{ModelID: model.ID, VersionID: model.VersionID, FileID: file.ID, SourceSHA256: file.SHA256}
 	result, err := s.produce(file)
@@ -357,18 +390,56 @@ func (s *Service) makeRow(model *civitai.Model, file *civitai.File, stem string)
 		if !refuse(row, refusal) {
 			return nil, refusal
 		}
-		if err := s.cfg.Archive.KeepRefusal(ctx, stem, row); err != nil {
+		if byLimit(row) {
+			stem = s.limitStem(file)
+		}
+		err := s.keep(stem, 0, func() error { return s.cfg.Archive.KeepRefusal(ctx, stem, row) })
+		if err != nil {
 			// The caller is told all the same; only the next one costs a download again.
 			s.log.Error("the refusal was not kept", "error", err)
 		}
 		return row, nil
 	}
 	row.SHA256, row.Container, row.Shape, row.Tensors = result.SHA256, result.Container, result.Shape, result.Tensors
-	if err := s.cfg.Archive.Keep(ctx, stem, row, result.Bytes); err != nil {
+	err = s.keep(stem, int64(len(result.Bytes)), func() error { return s.cfg.Archive.Keep(ctx, stem, row, result.Bytes) })
+	if errors.Is(err, ErrFull) {
+		return nil, ErrFull
+	}
+	if err != nil {
 		s.log.Error("the archive failed", "error", err)
 		return nil, ErrStorage
 	}
 	return row, nil
+}
+
+// keep runs put if the archive has room for an object of that size beside what may still be fetched, or is ErrFull.
+func (s *Service) keep(stem string, size int64, put func() error) error {
+	ok, err := s.room.keep(stem, size, put)
+	if !ok {
+		return ErrFull
+	}
+	return err
+}
+
+// byLimit tells whether another limit might have let the file of a refusal through.
+func byLimit(row *archive.Row) bool {
+	return row.RC == ErrTooComplex.RC || row.RC == ErrFileTooLarge.RC
+}
+
+// limitStem is the stem for a refusal of file that a limit brought about. It depends on the limits that an operator can
+// set, so that under others the file is tried again.
+func (s *Service) limitStem(file *civitai.File) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s source=%d output=%d", file.SHA256, s.cfg.CivitAI.MaxBytes(), s.limits.OutputBytes))
+	return archive.Stem(file.ID, hex.EncodeToString(sum[:]))
+}
+
+// find returns what the archive knows of a file under the limits of this process, or nil.
+func (s *Service) find(ctx context.Context, file *civitai.File) (*archive.Row, error) {
+	row, err := s.room.find(ctx, archive.Stem(file.ID, file.SHA256))
+	if err != nil || row != nil && !byLimit(row) {
+		return row, err
+	}
+	return s.room.find(ctx, s.limitStem(file))
 }
 
 // refuse writes a final refusal into row and tells whether it is one.

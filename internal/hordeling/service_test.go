@@ -170,6 +170,10 @@ func TestOrderOfChecks(t *testing.T) {
 	h.site.Put(22, `{"type":"TextualInversion"}`)
 	h.site.Put(23, `{"type":"TextualInversion","modelVersions":[{"id":1,"files":[{"id":7,"name":"a.pt","downloadUrl":"https://elsewhere.example/x","hashes":{"SHA256":"`+strings.Repeat("ab", 32)+`"}}]}]}`)
 	h.site.Put(24, `not JSON`)
+	h.site.Put(31, `{}`)
+	h.site.Put(32, `{"type":5,"modelVersions":"x"}`)
+	h.site.Put(33, `{"modelVersions":[{"id":1,"files":[{"id":7,"name":"a.safetensors","downloadUrl":"https://elsewhere.example/x"}]}]}`)
+	h.site.Put(34, `[]`)
 	h.site.Put(30, `{"type":"TextualInversion","modelVersions":[{"id":1,"files":[{"id":7,"name":"a.safetensors","downloadUrl":"https://elsewhere.example/x"}]}]}`)
 	h.site.Handle("/api/v1/models/25", status(http.StatusInternalServerError))
 	h.site.Handle("/api/v1/models/26", status(http.StatusUnauthorized))
@@ -190,7 +194,8 @@ func TestOrderOfChecks(t *testing.T) {
 		"15": {422, "DownloadDenied"}, "16": {422, "UnsafePickle"}, "17": {422, "CorruptFile"}, "18": {422, "UnsupportedEmbedding"},
 		"19": {422, "TooComplex"}, "20": {422, "UnsupportedPickle"}, "21": {422, "NoUsableFile"}, "22": {422, "NoUsableFile"},
 		"23": {503, "UpstreamUnavailable"}, "30": {200, ""}, "24": {503, "UpstreamUnavailable"}, "25": {503, "UpstreamUnavailable"}, "26": {503, "UpstreamUnavailable"},
-		"27": {503, "DownloadFailed"}, "28": {422, "FileTooLarge"}, "29": {200, ""}, "0001": {200, ""}, "99999999": {404, "ModelNotFound"},
+		"27": {503, "DownloadFailed"}, "28": {422, "FileTooLarge"}, "29": {200, ""},
+		"31": {422, "NoUsableFile"}, "32": {422, "NoUsableFile"}, "33": {422, "NoUsableFile"}, "34": {503, "UpstreamUnavailable"}, "0001": {200, ""}, "99999999": {404, "ModelNotFound"},
 	} {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
@@ -330,6 +335,7 @@ func TestTheNextProcessConvertsNothing(t *testing.T) {
 	if next.cfg.Archive, err = archive.Open(context.Background(), bucket, archive.Config{Budget: 1 << 30, Local: true}); err != nil {
 		t.Fatal(err)
 	}
+	next.room = newRoom(next.cfg.Archive, 1<<30, time.Minute)
 	for i, w := range []*httptest.ResponseRecorder{next.embedding(1), next.embedding(2)} {
 		if !bytes.Equal(w.Body.Bytes(), want[i]) {
 			t.Errorf("%s, before %s", w.Body, want[i])

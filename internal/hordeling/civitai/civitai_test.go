@@ -46,7 +46,7 @@ func TestChoose(t *testing.T) {
 		"a file with a script for address": {[]civitai.File{{ID: 3, Name: "a.pt", Type: "Model", DownloadURL: "javascript:alert(1)"}}, 0},
 		"a file without id":                {[]civitai.File{file(0, "a.pt", "Model", "PickleTensor", true)}, 0},
 	} {
-		got := civitai.Choose(&civitai.Model{Files: c.files})
+		got := civitai.Choose(&civitai.Model{Type: "TextualInversion", Files: c.files})
 		if got == nil && c.want != 0 || got != nil && got.ID != c.want {
 			t.Errorf("%s: chose %+v, want %d", name, got, c.want)
 		}
@@ -75,6 +75,12 @@ func TestModel(t *testing.T) {
 	site.Put(5, `{"type":"TextualInversion","modelVersions":[{"files":[{"id":"7"}]}]}`)
 	site.Put(6, `[]`)
 	site.Put(7, `{"type":"TextualInversion","modelVersions":[{"id":1,"files":[{"id":7,"metadata":null,"hashes":{"SHA256":"xyz"},"primary":null}]}]}`)
+	site.Put(8, `{}`)
+	site.Put(10, `{"type":5,"modelVersions":"x"}`)
+	site.Put(11, `null`)
+	site.Put(12, `"x"`)
+	site.Put(13, `{"type":"TextualInversion","modelVersions":[7]}`)
+	site.Put(14, `{"type":"TextualInversion","modelVersions":[{"id":"1","files":[5,{"id":7,"sizeKB":"big","name":"a.pt","downloadUrl":"https://civitai.com/x"}]}]}`)
 	site.Handle("/api/v1/models/20", status(http.StatusInternalServerError))
 	site.Handle("/api/v1/models/21", status(http.StatusUnauthorized))
 	site.Handle("/api/v1/models/22", func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +91,8 @@ func TestModel(t *testing.T) {
 		w.Write([]byte(`{"type":"LORA"}`))
 	})
 	for id, want := range map[int64]error{
-		1: nil, 2: nil, 3: nil, 4: civitai.ErrUnavailable, 5: civitai.ErrUnavailable, 6: civitai.ErrUnavailable, 7: nil, 9: civitai.ErrNotFound,
+		1: nil, 2: nil, 3: nil, 4: civitai.ErrUnavailable, 5: nil, 6: civitai.ErrUnavailable, 7: nil, 9: civitai.ErrNotFound,
+		8: nil, 10: nil, 11: civitai.ErrUnavailable, 12: civitai.ErrUnavailable, 13: nil, 14: nil,
 		20: civitai.ErrUnavailable, 21: civitai.ErrUnavailable, 22: nil,
 	} {
 		m, err := client.Model(context.Background(), id)
@@ -100,6 +107,9 @@ func TestModel(t *testing.T) {
 			if m.VersionID != 10 || !f.Primary || !f.Flagged || len(f.SHA256) != 64 || f.SHA256 != strings.ToLower(f.SHA256) || f.Kind() != civitai.Pickle {
 				t.Errorf("model 1 is %+v", m)
 			}
+		}
+		if f := civitai.Choose(m); (f != nil) != (id == 1 || id == 14) || id == 14 && f.ID != 7 {
+			t.Errorf("model %d: chose %+v of %+v", id, f, m)
 		}
 		if id == 7 && m.Files[0].SHA256 != "" {
 			t.Error("a hash that is no hash")
@@ -240,6 +250,21 @@ func TestBaseURLMustBeHTTP(t *testing.T) {
 	} {
 		if c.Own(raw) != want {
 			t.Errorf("%s: own is %v", raw, !want)
+		}
+	}
+}
+
+// TestMarkOfADoubtfulType: a mark that restricts is not lost because it is written in another way.
+func TestMarkOfADoubtfulType(t *testing.T) {
+	t.Parallel()
+	for nsfw, want := range map[string]bool{"true": true, "false": false, "null": false, `"yes"`: true, "1": true, "{}": true} {
+		m, err := civitai.Decode([]byte(`{"type":"LORA","nsfw":` + nsfw + `}`))
+		if err != nil || m.NSFW != want {
+			t.Errorf("%s: %+v, %v", nsfw, m, err)
+		}
+		m, err = civitai.DecodeVersion([]byte(`{"id":1,"modelId":2,"model":{"type":"LORA","nsfw":` + nsfw + `}}`))
+		if err != nil || m.NSFW != want {
+			t.Errorf("%s in a version: %+v, %v", nsfw, m, err)
 		}
 	}
 }

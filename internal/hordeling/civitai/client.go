@@ -132,7 +132,7 @@ func (c *Client) Model(ctx context.Context, id int64) (*Model, error) {
 		if err != nil {
 			return true, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if model, err = Decode(body); err != nil {
+		if model, err = decodeAny(body); err != nil {
 			return false, fmt.Errorf("%w: the answer cannot be read", ErrUnavailable)
 		}
 		return false, nil
@@ -144,6 +144,9 @@ func (c *Client) Model(ctx context.Context, id int64) (*Model, error) {
 func transientStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
+
+// MaxBytes is the largest download that the configuration allows.
+func (c *Client) MaxBytes() int64 { return c.cfg.MaxBytes }
 
 // Own tells whether raw is a URL on the host of BaseURL, with its scheme: where downloads must start.
 func (c *Client) Own(raw string) bool {

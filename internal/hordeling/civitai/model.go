@@ -22,7 +22,8 @@ const MaxModelID = 1<<31 - 1
 
 // Model is a model as far as it matters here.
 type Model struct {
-	ID   int64
+	ID int64
+	// Type is empty where CivitAI does not say it.
 	Type string
 	// Name is the author's text.
 	Name string
@@ -72,73 +73,116 @@ type File struct {
 // scanDanger is the result of a scan that found something.
 const scanDanger = "Danger"
 
+// lenient is a value of an answer; one that is missing or of another type leaves Value as it is.
+type lenient[T any] struct{ Value T }
+
+// UnmarshalJSON never fails: a surprise in one key must not hide the others.
+func (l *lenient[T]) UnmarshalJSON(data []byte) error {
+	var v T
+	if json.Unmarshal(data, &v) == nil {
+		l.Value = v
+	}
+	return nil
+}
+
+// caution is a mark that restricts: whatever is neither false nor null sets it.
+type caution bool
+
+// UnmarshalJSON never fails.
+func (c *caution) UnmarshalJSON(data []byte) error {
+	text := string(data)
+	*c = text != "false" && text != "null"
+	return nil
+}
+
 // wireModel is the answer of GET /api/v1/models/{id}, as far as it is read.
 type wireModel struct {
-	ID       int64         `json:"id"`
-	Type     string        `json:"type"`
-	Name     string        `json:"name"`
-	NSFW     bool          `json:"nsfw"`
-	Versions []wireVersion `json:"modelVersions"`
+	ID       lenient[int64]                  `json:"id"`
+	Type     lenient[string]                 `json:"type"`
+	Name     lenient[string]                 `json:"name"`
+	NSFW     caution                         `json:"nsfw"`
+	Versions lenient[[]lenient[wireVersion]] `json:"modelVersions"`
 }
 
 // wireVersion is a version inside a model, or the answer of GET /api/v1/model-versions/{id}, which names the model.
 type wireVersion struct {
-	ID           int64      `json:"id"`
-	ModelID      int64      `json:"modelId"`
-	BaseModel    string     `json:"baseModel"`
-	TrainedWords []string   `json:"trainedWords"`
-	Availability string     `json:"availability"`
-	EarlyUntil   string     `json:"earlyAccessEndsAt"`
-	Files        []wireFile `json:"files"`
-	Model        struct {
-		Type string `json:"type"`
-		Name string `json:"name"`
-		NSFW bool   `json:"nsfw"`
-	} `json:"model"`
+	ID           lenient[int64]               `json:"id"`
+	ModelID      lenient[int64]               `json:"modelId"`
+	BaseModel    lenient[string]              `json:"baseModel"`
+	TrainedWords lenient[[]string]            `json:"trainedWords"`
+	Availability lenient[string]              `json:"availability"`
+	EarlyUntil   lenient[string]              `json:"earlyAccessEndsAt"`
+	Files        lenient[[]lenient[wireFile]] `json:"files"`
+	Model        lenient[struct {
+		Type lenient[string] `json:"type"`
+		Name lenient[string] `json:"name"`
+		NSFW caution         `json:"nsfw"`
+	}] `json:"model"`
 }
 
 type wireFile struct {
-	ID       int64  `json:"id"`
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Metadata struct {
-		Format string `json:"format"`
-	} `json:"metadata"`
-	Hashes struct {
-		SHA256 string `json:"SHA256"`
-	} `json:"hashes"`
-	SizeKB           float64 `json:"sizeKB"`
-	DownloadURL      string  `json:"downloadUrl"`
-	Primary          bool    `json:"primary"`
-	PickleScanResult string  `json:"pickleScanResult"`
-	VirusScanResult  string  `json:"virusScanResult"`
+	ID       lenient[int64]  `json:"id"`
+	Name     lenient[string] `json:"name"`
+	Type     lenient[string] `json:"type"`
+	Metadata lenient[struct {
+		Format lenient[string] `json:"format"`
+	}] `json:"metadata"`
+	Hashes lenient[struct {
+		SHA256 lenient[string] `json:"SHA256"`
+	}] `json:"hashes"`
+	SizeKB           lenient[float64] `json:"sizeKB"`
+	DownloadURL      lenient[string]  `json:"downloadUrl"`
+	Primary          lenient[bool]    `json:"primary"`
+	PickleScanResult lenient[string]  `json:"pickleScanResult"`
+	VirusScanResult  lenient[string]  `json:"virusScanResult"`
 }
 
 // errNoModel means JSON that describes no model.
 var errNoModel = errors.New("the answer is no model")
 
-// Decode reads the description of a model. Missing keys are no error: what lacks them is not usable.
+// Decode reads the description of a model. Keys that are missing or of the wrong type are no error, but a model without
+// a type is: what lacks the others is not usable.
 func Decode(body []byte) (*Model, error) {
-	var w wireModel
+	m, err := decodeAny(body)
+	if err == nil && m.Type == "" {
+		return nil, errNoModel
+	}
+	return m, err
+}
+
+// decodeAny is Decode for models that may lack a type, too: an error is only what is no JSON, or no object.
+func decodeAny(body []byte) (*Model, error) {
+	var w *wireModel
 	if err := json.Unmarshal(body, &w); err != nil {
 		return nil, err
 	}
-	return w.model()
+	if w == nil {
+		return nil, errNoModel
+	}
+	return w.model(), nil
 }
 
-// DecodeVersion reads the description of a version, as a model that has this version alone.
+// DecodeVersion reads the description of a version, as a model that has this version alone. A model without a type is an
+// error.
 func DecodeVersion(body []byte) (*Model, error) {
 	var v wireVersion
 	if err := json.Unmarshal(body, &v); err != nil {
 		return nil, err
 	}
-	return wireModel{ID: v.ModelID, Type: v.Model.Type, Name: v.Model.Name, NSFW: v.Model.NSFW, Versions: []wireVersion{v}}.model()
+	of := v.Model.Value
+	if of.Type.Value == "" {
+		return nil, errNoModel
+	}
+	return wireModel{
+		ID: v.ModelID, Type: of.Type, Name: of.Name, NSFW: of.NSFW,
+		Versions: lenient[[]lenient[wireVersion]]{[]lenient[wireVersion]{{v}}},
+	}.model(), nil
 }
 
 // DecodeList reads the result of a search, the best first. Entries that are no models are left out.
 func DecodeList(body []byte) ([]*Model, error) {
 	var w struct {
-		Items *[]wireModel `json:"items"`
+		Items *[]lenient[wireModel] `json:"items"`
 	}
 	if err := json.Unmarshal(body, &w); err != nil {
 		return nil, err
@@ -148,46 +192,44 @@ func DecodeList(body []byte) ([]*Model, error) {
 	}
 	var list []*Model
 	for _, item := range *w.Items {
-		if m, err := item.model(); err == nil {
-			list = append(list, m)
+		if item.Value.Type.Value != "" {
+			list = append(list, item.Value.model())
 		}
 	}
 	return list, nil
 }
 
-func (w wireModel) model() (*Model, error) {
-	if w.Type == "" {
-		return nil, errNoModel
-	}
-	m := &Model{ID: w.ID, Type: w.Type, Name: w.Name, NSFW: w.NSFW}
-	for _, v := range w.Versions {
-		m.Versions = append(m.Versions, v.version())
+func (w wireModel) model() *Model {
+	m := &Model{ID: w.ID.Value, Type: w.Type.Value, Name: w.Name.Value, NSFW: bool(w.NSFW)}
+	for _, v := range w.Versions.Value {
+		m.Versions = append(m.Versions, v.Value.version())
 	}
 	if len(m.Versions) > 0 {
 		m.VersionID, m.Files = m.Versions[0].ID, m.Versions[0].Files
 	}
-	return m, nil
+	return m
 }
 
 // availabilityEarly is how CivitAI marks a version that is still to be paid for.
 const availabilityEarly = "EarlyAccess"
 
 func (w wireVersion) version() Version {
-	v := Version{ID: w.ID, BaseModel: w.BaseModel, TrainedWords: w.TrainedWords}
-	if until, err := time.Parse(time.RFC3339, w.EarlyUntil); err == nil {
+	v := Version{ID: w.ID.Value, BaseModel: w.BaseModel.Value, TrainedWords: w.TrainedWords.Value}
+	if until, err := time.Parse(time.RFC3339, w.EarlyUntil.Value); err == nil {
 		v.EarlyAccess = time.Now().Before(until)
 	} else {
-		v.EarlyAccess = w.Availability == availabilityEarly
+		v.EarlyAccess = w.Availability.Value == availabilityEarly
 	}
-	for _, f := range w.Files {
-		sha := strings.ToLower(f.Hashes.SHA256)
+	for _, file := range w.Files.Value {
+		f := file.Value
+		sha := strings.ToLower(f.Hashes.Value.SHA256.Value)
 		if b, err := hex.DecodeString(sha); err != nil || len(b) != 32 {
 			sha = ""
 		}
 		v.Files = append(v.Files, File{
-			ID: f.ID, Name: f.Name, Type: f.Type, Format: f.Metadata.Format, SHA256: sha, SizeKB: f.SizeKB,
-			DownloadURL: f.DownloadURL, Primary: f.Primary,
-			Flagged: f.PickleScanResult == scanDanger || f.VirusScanResult == scanDanger,
+			ID: f.ID.Value, Name: f.Name.Value, Type: f.Type.Value, Format: f.Metadata.Value.Format.Value, SHA256: sha,
+			SizeKB: f.SizeKB.Value, DownloadURL: f.DownloadURL.Value, Primary: f.Primary.Value,
+			Flagged: f.PickleScanResult.Value == scanDanger || f.VirusScanResult.Value == scanDanger,
 		})
 	}
 	return v
@@ -232,7 +274,11 @@ func (f *File) Kind() Kind {
 
 // Choose returns the file of m that a worker should get, or nil if none is usable: safetensors before pickles, primary
 // before others, then CivitAI's order. Companions such as negatives count only where there is no main file.
+// A model without a type has no usable file.
 func Choose(m *Model) *File {
+	if m.Type == "" {
+		return nil
+	}
 	var usable []*File
 	for i := range m.Files {
 		f := &m.Files[i]
