@@ -149,7 +149,7 @@ func (m *fakeMastodon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.blocks = append(m.blocks, body)
 		_ = json.NewEncoder(w).Encode(body)
 	case at >= 0 && r.Method == http.MethodPut:
-		m.blocks[at].Severity = body.Severity
+		m.blocks[at].Severity, m.blocks[at].PublicComment, m.blocks[at].PrivateComment = body.Severity, body.PublicComment, body.PrivateComment
 		_ = json.NewEncoder(w).Encode(m.blocks[at])
 	case at >= 0 && r.Method == http.MethodDelete:
 		m.blocks = slices.Delete(m.blocks, at, at+1)
@@ -355,7 +355,7 @@ func TestSyncFileAndExport(t *testing.T) {
 	s := seer(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "blocks.csv")
-	if err := os.WriteFile(path, []byte("#domain,#severity\nhand.test,noop\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("#domain,#severity,#public_comment,mine\nhand.test,noop,\"my, own\",x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := runner(t, s, "", `
@@ -373,7 +373,7 @@ targets: {csv: {kind: file, path: `+path+`, format: mastodon-csv, public_reasons
 		}
 	}
 	b, err := os.ReadFile(path)
-	want := "#domain,#severity,#reject_media,#reject_reports,#public_comment,#obfuscate\nevil.test,suspend,false,false,\"csam, loli\",false\nhand.test,noop,false,false,,false\nodd.test,silence,false,false,odd,false\nrude.test,suspend,false,false,rude,false\nspam.test,suspend,false,false,spam,false\n"
+	want := "#domain,#severity,#public_comment,mine\nevil.test,suspend,\"csam, loli\",\nhand.test,noop,\"my, own\",x\nodd.test,silence,odd,\nrude.test,suspend,rude,\nspam.test,suspend,spam,\n"
 	if err != nil || string(b) != want {
 		t.Errorf("%s %v", b, err)
 	}
