@@ -318,22 +318,6 @@ func safelisted(d string, list []string) bool {
 	return false
 }
 
-// Labels makes a comment of reasons: their labels in lower case, most frequent first, each once.
-func Labels(reasons []string) string {
-	counts := map[string]int{}
-	for _, r := range reasons {
-		for l := range strings.SplitSeq(r, ",") {
-			if l = strings.ToLower(strings.Join(strings.Fields(l), " ")); l != "" {
-				counts[l]++
-			}
-		}
-	}
-	labels := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
-	})
-	return cutRunes(strings.Join(labels, ", "), commentLength)
-}
-
 func cutRunes(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n])

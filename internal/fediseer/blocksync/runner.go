@@ -310,17 +310,42 @@ func (r *Runner) show(name string, cfg *TargetConfig, p *Plan, asJSON bool) {
 	fmt.Fprintf(r.Out, "%d to add, %d to change, %d to remove, %d stay (%d of them by this tool)\n", len(p.Add), len(p.Update), len(p.Remove), len(p.Keep), len(p.Managed))
 }
 
-// Export writes everything that is wanted in a format.
-func (r *Runner) Export(ctx context.Context, format string, public bool, w io.Writer) error {
+// Export writes everything that is wanted in a format. name is a target whose rules apply: its own domain is protected, its
+// severity and public_reasons hold. With an empty name public_reasons holds where all file targets of this format, or
+// without such a target all targets, agree on it. public shows the reasons in any case.
+func (r *Runner) Export(ctx context.Context, name, format string, public bool, w io.Writer) error {
 	if !validFormat(format) {
 		return fmt.Errorf("format %q is not known", format)
 	}
-	t := &file{cfg: &TargetConfig{Kind: "file", Format: format}}
-	in, err := r.inputs(ctx, t.cfg, t)
+	cfg := &TargetConfig{Kind: "file", Format: format, PublicReasons: r.publicReasons(format)}
+	if name != "" {
+		if r.Config.Targets[name] == nil {
+			return fmt.Errorf("there is no target %q", name)
+		}
+		cfg = r.Config.Targets[name]
+	}
+	in, err := r.inputs(ctx, cfg, &file{cfg: &TargetConfig{Kind: "file", Format: format}})
 	if err != nil {
 		return err
 	}
+	public = public || cfg.PublicReasons
 	return WriteEntries(w, format, MakePlan(*in).Add, public)
+}
+
+// publicReasons tells whether an export in a format shows the reasons: where all file targets of that format do, or, when
+// there are none, all targets.
+func (r *Runner) publicReasons(format string) bool {
+	var alike, all []bool
+	for _, t := range r.Config.Targets {
+		all = append(all, t.PublicReasons)
+		if t.Kind == "file" && t.Format == format {
+			alike = append(alike, t.PublicReasons)
+		}
+	}
+	if alike == nil {
+		alike = all
+	}
+	return alike != nil && !slices.Contains(alike, false)
 }
 
 // Push censures what the server blocks and the own instance does not censure yet.

@@ -381,8 +381,34 @@ targets: {csv: {kind: file, path: `+path+`, format: mastodon-csv, public_reasons
 		t.Errorf("%s %v", b, err)
 	}
 	var out bytes.Buffer
-	if err := r.Export(t.Context(), FormatPlain, false, &out); err != nil || out.String() != "evil.test\nrude.test\nspam.test\n" {
+	if err := r.Export(t.Context(), "", FormatPlain, false, &out); err != nil || out.String() != "evil.test\nrude.test\nspam.test\n" {
 		t.Error(out.String(), err)
+	}
+	for _, c := range []struct {
+		target string
+		public bool
+		want   string
+	}{
+		{"", false, `evil.test,suspend,false,false,"csam, loli",false`}, // the only file target of the format shows reasons
+		{"csv", false, `evil.test,suspend,false,false,"csam, loli",false`},
+		{"plain", false, "evil.test,suspend,false,false,,false"},
+		{"plain", true, `evil.test,suspend,false,false,"csam, loli",false`},
+	} {
+		out.Reset()
+		if err := r.Export(t.Context(), c.target, FormatMastodonCSV, c.public, &out); err != nil || !strings.Contains(out.String(), "\n"+c.want+"\n") {
+			t.Errorf("%+v: %s %v", c, out.String(), err)
+		}
+	}
+	if err := r.Export(t.Context(), "other", FormatMastodonCSV, false, &out); err == nil {
+		t.Error("a target that is not there")
+	}
+	r.Config.Targets["json"] = &TargetConfig{Kind: "gotosocial", PublicReasons: true}
+	if r.publicReasons(FormatGoToSocialJSON) || !r.publicReasons(FormatMastodonCSV) {
+		t.Error("without a file target all must agree")
+	}
+	delete(r.Config.Targets, "plain")
+	if !r.publicReasons(FormatGoToSocialJSON) {
+		t.Error("all agree")
 	}
 	// A broken state is not an empty one.
 	if err := os.WriteFile(r.Config.State("csv"), []byte("{"), 0o600); err != nil {
