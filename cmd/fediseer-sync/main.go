@@ -5,9 +5,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/term"
 
 	"horde/fediseer"
 	"horde/internal/fediseer/blocksync"
@@ -131,7 +134,7 @@ type applyCmd struct {
 
 func (c *applyCmd) Run(ctx context.Context) error {
 	o := blocksync.Options{DryRun: c.DryRun, Yes: c.Yes, Force: c.Force, Purge: c.Purge, JSON: c.JSON}
-	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && c.Every == 0 {
+	if term.IsTerminal(int(os.Stdin.Fd())) && c.Every == 0 { // a character device may be /dev/null, which answers nothing
 		o.Ask = ask
 	}
 	once := func() error {
@@ -167,24 +170,26 @@ func ask(question string) bool {
 
 type exportCmd struct {
 	common
+	Target string `help:"Write it as it holds for this target: with its own domain protected, its severity and its public_reasons."`
 	Format string `help:"mastodon-csv, gotosocial-json or plain." required:"" enum:"mastodon-csv,gotosocial-json,plain"`
 	Output string `short:"o" help:"File to write. Empty: standard output."`
-	Public bool   `help:"Write the reasons where the public sees them."`
+	Public bool   `help:"Write the reasons where the public sees them, also without public_reasons."`
 }
 
-func (c *exportCmd) Run(ctx context.Context) (err error) {
+func (c *exportCmd) Run(ctx context.Context) error {
 	r, err := c.runner()
 	if err != nil {
 		return err
 	}
-	out := os.Stdout
-	if c.Output != "" {
-		if out, err = os.Create(c.Output); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, out.Close()) }()
+	var out bytes.Buffer // so that a failure leaves an older file as it is
+	if err := r.Export(ctx, c.Target, c.Format, c.Public, &out); err != nil {
+		return err
 	}
-	return r.Export(ctx, c.Format, c.Public, out)
+	if c.Output != "" {
+		return os.WriteFile(c.Output, out.Bytes(), 0o644)
+	}
+	_, err = out.WriteTo(os.Stdout)
+	return err
 }
 
 type pushCmd struct {
@@ -215,17 +220,27 @@ func (showCmd) Run() error {
 	return err
 }
 
-func main() {
+func main() { os.Exit(int(run(os.Args[1:], os.Stdout, os.Stderr))) }
+
+// run is the program; it returns the exit code. Help is the one thing that ends the program itself, with 0.
+func run(args []string, stdout, stderr io.Writer) blocksync.Exit {
 	var p program
-	k := kong.Parse(&p, kong.Name("fediseer-sync"),
-		kong.Description("Keeps the block lists of fediverse servers in step with what is said in a Fediseer.\n\nExit codes: 0 done or nothing to do, 1 failed before anything was written, 2 changes are pending (plan, dry run), 3 stopped by a safety rule, 4 partly applied."),
-		kong.ShortUsageOnError())
+	parser, err := kong.New(&p, kong.Name("fediseer-sync"), kong.Writers(stdout, stderr),
+		kong.Description("Keeps the block lists of fediverse servers in step with what is said in a Fediseer.\n\nExit codes: 0 done or nothing to do, 1 failed before anything was written or called wrongly, 2 changes are pending (plan, dry run), 3 stopped by a safety rule, 4 partly applied."))
+	if err != nil {
+		fmt.Fprintln(stderr, "fediseer-sync: "+err.Error())
+		return blocksync.Failed
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(stderr, "fediseer-sync: "+err.Error()+"; see fediseer-sync --help")
+		return blocksync.Failed
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
-	err := k.Run()
-	if err == nil {
-		return
+	if err = k.Run(); err == nil {
+		return blocksync.Done
 	}
 	exit := blocksync.Failed
 	var r *result
@@ -233,8 +248,7 @@ func main() {
 		exit = r.exit
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, "fediseer-sync: "+text)
+		fmt.Fprintln(stderr, "fediseer-sync: "+text)
 	}
-	stop()
-	os.Exit(int(exit))
+	return exit
 }

@@ -29,7 +29,7 @@ type mastodonBlock struct {
 }
 
 func (m *mastodon) Traits() Traits {
-	return Traits{Subdomains: true, Severities: m.cfg.Kind == "mastodon"}
+	return Traits{Subdomains: true, Severities: m.cfg.Kind == "mastodon", PublicComments: true, PrivateComments: true}
 }
 
 func (m *mastodon) WhoAmI(ctx context.Context) (string, bool, error) {
@@ -76,7 +76,7 @@ func (m *mastodon) Current(ctx context.Context) ([]Block, error) {
 			if b.PublicComment != "" {
 				comment += "," + b.PublicComment
 			}
-			out = append(out, Block{Domain: normal(b.Domain), ID: b.ID, Severity: b.Severity, Comment: comment})
+			out = append(out, Block{Domain: normal(b.Domain), ID: b.ID, Severity: b.Severity, Comment: comment, Public: b.PublicComment, Private: b.PrivateComment})
 		}
 		at := next
 		if next, err = nextLink(at, header.Get("Link")); err != nil {
@@ -140,12 +140,9 @@ func (m *mastodon) Apply(ctx context.Context, current []Block, p *Plan) (added [
 }
 
 func (m *mastodon) block(e Entry, withDomain bool) mastodonBlock {
-	b := mastodonBlock{Severity: e.Severity, PrivateComment: e.Comment}
+	b := mastodonBlock{Severity: e.Severity, PrivateComment: e.Private, PublicComment: e.Public}
 	if withDomain {
 		b.Domain = e.Domain
-	}
-	if m.cfg.PublicReasons {
-		b.PublicComment = e.Comment
 	}
 	return b
 }

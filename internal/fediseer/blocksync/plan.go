@@ -63,11 +63,14 @@ type Entry struct {
 	Severity string
 	Comment  string   // the labels of all reasons
 	From     []string // names of the sources
+	// Public and Private are the comments to store, for the server's visitors and for its moderators.
+	Public, Private string
 }
 
-// Block is an entry on a server's list. Only Domain is always there.
+// Block is an entry on a server's list. Only Domain is always there. Comment is all that is said, Public and Private are
+// its parts where the target tells them apart.
 type Block struct {
-	Domain, ID, Severity, Comment string
+	Domain, ID, Severity, Comment, Public, Private string
 }
 
 // Refusal is a domain that is not blocked although it was asked for.
@@ -83,6 +86,14 @@ type Traits struct {
 	Subdomains bool
 	// Severities: hesitations are silenced. Without it they are blocked or ignored.
 	Severities bool
+	// PublicComments and PrivateComments tell which comments are stored and can be read again.
+	PublicComments, PrivateComments bool
+}
+
+// Comments are what the tool last wrote to an entry.
+type Comments struct {
+	Public  string `json:"public,omitempty"`
+	Private string `json:"private,omitempty"`
 }
 
 // Inputs is all that a plan depends on.
@@ -94,9 +105,14 @@ type Inputs struct {
 	Severity         string // of what is not only hesitated about; empty is Suspend
 	BlockHesitations bool
 	Traits           Traits
-	Current          []Block
+	// PublicReasons stores the reasons as public comments too.
+	PublicReasons bool
+	Current       []Block
 	// Managed are the domains that the tool added before; those that are no longer on the list are forgotten.
-	Managed      []string
+	Managed []string
+	// Written are the comments that the tool last wrote, by domain. Where the wanted comment is the one that was written
+	// last, what is on the list stays: the server stores comments in its own way, or a person changed it.
+	Written      map[string]Comments
 	FormerCounts map[string]int // of the sources, when the state was written
 	Purge        bool
 	// MaxRemoveShare bounds the part of the managed entries that may go.
@@ -106,7 +122,7 @@ type Inputs struct {
 // Plan is what to do.
 type Plan struct {
 	Add    []Entry
-	Update []Entry // managed, with another severity than wanted
+	Update []Entry // managed, with another severity or comment than wanted
 	Remove []Block
 	Keep   []string // on the list and staying
 	// Managed are the managed domains that stay, without what is added.
@@ -140,11 +156,24 @@ func MakePlan(in Inputs) *Plan {
 	}
 	for _, d := range slices.Sorted(maps.Keys(want)) {
 		e := want[d]
+		if e.Private = e.Comment; in.PublicReasons {
+			e.Public = e.Comment
+		}
 		b, there := current[d]
-		switch {
-		case !there:
+		if !there {
 			p.Add = append(p.Add, e)
-		case managed[d] && in.Traits.Severities && b.Severity != e.Severity:
+			continue
+		}
+		if !managed[d] {
+			continue
+		}
+		if w, ok := in.Written[d]; ok && w.Public == e.Public {
+			e.Public = b.Public
+		}
+		if w, ok := in.Written[d]; ok && w.Private == e.Private {
+			e.Private = b.Private
+		}
+		if in.Traits.Severities && b.Severity != e.Severity || in.Traits.PublicComments && b.Public != e.Public || in.Traits.PrivateComments && b.Private != e.Private {
 			p.Update = append(p.Update, e)
 		}
 	}
@@ -287,22 +316,6 @@ func safelisted(d string, list []string) bool {
 		}
 	}
 	return false
-}
-
-// Labels makes a comment of reasons: their labels in lower case, most frequent first, each once.
-func Labels(reasons []string) string {
-	counts := map[string]int{}
-	for _, r := range reasons {
-		for l := range strings.SplitSeq(r, ",") {
-			if l = strings.ToLower(strings.Join(strings.Fields(l), " ")); l != "" {
-				counts[l]++
-			}
-		}
-	}
-	labels := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
-	})
-	return cutRunes(strings.Join(labels, ", "), commentLength)
 }
 
 func cutRunes(s string, n int) string {

@@ -54,11 +54,13 @@ type Runner struct {
 
 // state is what the tool remembers of a target.
 type state struct {
-	Version int            `json:"version"`
-	Target  string         `json:"target"`
-	Managed []string       `json:"managed"`
-	Sources map[string]int `json:"sources"`
-	Time    time.Time      `json:"time"`
+	Version int      `json:"version"`
+	Target  string   `json:"target"`
+	Managed []string `json:"managed"`
+	// Written are the comments of managed entries as they were sent. Files of earlier versions do not have it.
+	Written map[string]Comments `json:"written,omitempty"`
+	Sources map[string]int      `json:"sources"`
+	Time    time.Time           `json:"time"`
 }
 
 const stateVersion = 1
@@ -109,6 +111,8 @@ func (r *Runner) Sync(ctx context.Context, name string, o Options) (Exit, error)
 	if in.Current, err = target.Current(ctx); err != nil {
 		return Failed, err
 	}
+	in.Traits = target.Traits() // what a file can express is known when it has been read
+	in.Written = st.Written
 	in.Managed, in.FormerCounts, in.Purge = st.Managed, st.Sources, o.Purge
 	p := MakePlan(*in)
 	r.show(name, cfg, p, o.JSON)
@@ -175,6 +179,7 @@ func (r *Runner) apply(ctx context.Context, name string, target Target, in *Inpu
 	if st.Managed == nil {
 		st.Managed = []string{}
 	}
+	st.Written = written(in, p, added, now, managed, failure == nil)
 	for _, c := range p.Counts {
 		st.Sources[c.Name] = c.Count
 	}
@@ -185,6 +190,41 @@ func (r *Runner) apply(ctx context.Context, name string, target Target, in *Inpu
 		return Partly, failure
 	}
 	return Done, nil
+}
+
+// written tells which comments the tool wrote last to the managed entries. When all went well, that is what the plan said;
+// after a failure, only what is on the list now.
+func written(in *Inputs, p *Plan, added []string, now []Block, managed map[string]bool, all bool) map[string]Comments {
+	out := map[string]Comments{}
+	for d, c := range in.Written {
+		if managed[d] {
+			out[d] = c
+		}
+	}
+	on := map[string]Block{}
+	for _, b := range now {
+		on[b.Domain] = b
+	}
+	for _, e := range p.Add {
+		if managed[e.Domain] && slices.Contains(added, e.Domain) {
+			out[e.Domain] = in.comments(e)
+		}
+	}
+	for _, e := range p.Update {
+		if b := on[e.Domain]; managed[e.Domain] && (all || b.Public == e.Public && b.Private == e.Private) {
+			out[e.Domain] = in.comments(e)
+		}
+	}
+	return out
+}
+
+// comments are those that an entry should have, whatever is on the list.
+func (in *Inputs) comments(e Entry) Comments {
+	c := Comments{Private: e.Comment}
+	if in.PublicReasons {
+		c.Public = e.Comment
+	}
+	return c
 }
 
 func blocks(domains []string) []Block {
@@ -209,7 +249,7 @@ func (r *Runner) inputs(ctx context.Context, cfg *TargetConfig, t Target) (*Inpu
 	if u, err := url.Parse(r.Config.Fediseer.URL); err == nil {
 		host = u.Hostname()
 	}
-	return &Inputs{Sources: *sources, Extra: r.Config.Extra, Safelist: r.Config.Safelist, Own: own, FediseerHost: host, Severity: cfg.Severity,
+	return &Inputs{Sources: *sources, Extra: r.Config.Extra, Safelist: r.Config.Safelist, Own: own, FediseerHost: host, Severity: cfg.Severity, PublicReasons: cfg.PublicReasons,
 		BlockHesitations: r.Config.Hesitations.Block, Traits: t.Traits(), MaxRemoveShare: r.Config.maxRemoveShare()}, nil
 }
 
@@ -270,17 +310,42 @@ func (r *Runner) show(name string, cfg *TargetConfig, p *Plan, asJSON bool) {
 	fmt.Fprintf(r.Out, "%d to add, %d to change, %d to remove, %d stay (%d of them by this tool)\n", len(p.Add), len(p.Update), len(p.Remove), len(p.Keep), len(p.Managed))
 }
 
-// Export writes everything that is wanted in a format.
-func (r *Runner) Export(ctx context.Context, format string, public bool, w io.Writer) error {
+// Export writes everything that is wanted in a format. name is a target whose rules apply: its own domain is protected, its
+// severity and public_reasons hold. With an empty name public_reasons holds where all file targets of this format, or
+// without such a target all targets, agree on it. public shows the reasons in any case.
+func (r *Runner) Export(ctx context.Context, name, format string, public bool, w io.Writer) error {
 	if !validFormat(format) {
 		return fmt.Errorf("format %q is not known", format)
 	}
-	t := &file{cfg: &TargetConfig{Kind: "file", Format: format}}
-	in, err := r.inputs(ctx, t.cfg, t)
+	cfg := &TargetConfig{Kind: "file", Format: format, PublicReasons: r.publicReasons(format)}
+	if name != "" {
+		if r.Config.Targets[name] == nil {
+			return fmt.Errorf("there is no target %q", name)
+		}
+		cfg = r.Config.Targets[name]
+	}
+	in, err := r.inputs(ctx, cfg, &file{cfg: &TargetConfig{Kind: "file", Format: format}})
 	if err != nil {
 		return err
 	}
+	public = public || cfg.PublicReasons
 	return WriteEntries(w, format, MakePlan(*in).Add, public)
+}
+
+// publicReasons tells whether an export in a format shows the reasons: where all file targets of that format do, or, when
+// there are none, all targets.
+func (r *Runner) publicReasons(format string) bool {
+	var alike, all []bool
+	for _, t := range r.Config.Targets {
+		all = append(all, t.PublicReasons)
+		if t.Kind == "file" && t.Format == format {
+			alike = append(alike, t.PublicReasons)
+		}
+	}
+	if alike == nil {
+		alike = all
+	}
+	return alike != nil && !slices.Contains(alike, false)
 }
 
 // Push censures what the server blocks and the own instance does not censure yet.

@@ -149,7 +149,7 @@ func (m *fakeMastodon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.blocks = append(m.blocks, body)
 		_ = json.NewEncoder(w).Encode(body)
 	case at >= 0 && r.Method == http.MethodPut:
-		m.blocks[at].Severity = body.Severity
+		m.blocks[at].Severity, m.blocks[at].PublicComment, m.blocks[at].PrivateComment = body.Severity, body.PublicComment, body.PrivateComment
 		_ = json.NewEncoder(w).Encode(m.blocks[at])
 	case at >= 0 && r.Method == http.MethodDelete:
 		m.blocks = slices.Delete(m.blocks, at, at+1)
@@ -355,7 +355,7 @@ func TestSyncFileAndExport(t *testing.T) {
 	s := seer(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "blocks.csv")
-	if err := os.WriteFile(path, []byte("#domain,#severity\nhand.test,noop\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("#domain,#severity,#public_comment,mine\nhand.test,noop,\"my, own\",x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := runner(t, s, "", `
@@ -373,7 +373,7 @@ targets: {csv: {kind: file, path: `+path+`, format: mastodon-csv, public_reasons
 		}
 	}
 	b, err := os.ReadFile(path)
-	want := "#domain,#severity,#reject_media,#reject_reports,#public_comment,#obfuscate\nevil.test,suspend,false,false,\"csam, loli\",false\nhand.test,noop,false,false,,false\nodd.test,silence,false,false,odd,false\nrude.test,suspend,false,false,rude,false\nspam.test,suspend,false,false,spam,false\n"
+	want := "#domain,#severity,#public_comment,mine\nevil.test,suspend,\"csam, loli\",\nhand.test,noop,\"my, own\",x\nodd.test,silence,odd,\nrude.test,suspend,rude,\nspam.test,suspend,spam,\n"
 	if err != nil || string(b) != want {
 		t.Errorf("%s %v", b, err)
 	}
@@ -381,8 +381,34 @@ targets: {csv: {kind: file, path: `+path+`, format: mastodon-csv, public_reasons
 		t.Errorf("%s %v", b, err)
 	}
 	var out bytes.Buffer
-	if err := r.Export(t.Context(), FormatPlain, false, &out); err != nil || out.String() != "evil.test\nrude.test\nspam.test\n" {
+	if err := r.Export(t.Context(), "", FormatPlain, false, &out); err != nil || out.String() != "evil.test\nrude.test\nspam.test\n" {
 		t.Error(out.String(), err)
+	}
+	for _, c := range []struct {
+		target string
+		public bool
+		want   string
+	}{
+		{"", false, `evil.test,suspend,false,false,"csam, loli",false`}, // the only file target of the format shows reasons
+		{"csv", false, `evil.test,suspend,false,false,"csam, loli",false`},
+		{"plain", false, "evil.test,suspend,false,false,,false"},
+		{"plain", true, `evil.test,suspend,false,false,"csam, loli",false`},
+	} {
+		out.Reset()
+		if err := r.Export(t.Context(), c.target, FormatMastodonCSV, c.public, &out); err != nil || !strings.Contains(out.String(), "\n"+c.want+"\n") {
+			t.Errorf("%+v: %s %v", c, out.String(), err)
+		}
+	}
+	if err := r.Export(t.Context(), "other", FormatMastodonCSV, false, &out); err == nil {
+		t.Error("a target that is not there")
+	}
+	r.Config.Targets["json"] = &TargetConfig{Kind: "gotosocial", PublicReasons: true}
+	if r.publicReasons(FormatGoToSocialJSON) || !r.publicReasons(FormatMastodonCSV) {
+		t.Error("without a file target all must agree")
+	}
+	delete(r.Config.Targets, "plain")
+	if !r.publicReasons(FormatGoToSocialJSON) {
+		t.Error("all agree")
 	}
 	// A broken state is not an empty one.
 	if err := os.WriteFile(r.Config.State("csv"), []byte("{"), 0o600); err != nil {
