@@ -15,10 +15,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/publicsuffix"
 
@@ -123,8 +125,16 @@ func (p *Prober) Probe(ctx context.Context, d fediseer.Domain) Result {
 	default: // nobody there
 		return r
 	}
-	r.Software = column(strings.ToLower(info.Software.Name), maxSoftware)
-	r.Version = column(info.Software.Version, maxVersion)
+	software, version := strings.ToLower(visible(info.Software.Name)), visible(info.Software.Version)
+	switch {
+	case !softwareName.MatchString(software):
+		r.Err = fmt.Errorf("%w: the software's name in nodeinfo is not made of at most %d letters, digits, hyphens, dots and underscores", errAnswer, maxSoftware)
+		return r
+	case utf8.RuneCountInString(version) > maxVersion:
+		r.Err = fmt.Errorf("%w: the software's version in nodeinfo is longer than %d characters", errAnswer, maxVersion)
+		return r
+	}
+	r.Software, r.Version = software, version
 	r.OpenRegistrations = info.OpenRegistrations
 	var meta metadata
 	if json.Unmarshal(info.Metadata, &meta) != nil {
@@ -134,17 +144,17 @@ func (p *Prober) Probe(ctx context.Context, d fediseer.Domain) Result {
 	return r
 }
 
-// column makes a text fit for its column: visible characters only, never empty.
-func column(s string, width int) string {
+// softwareName is the form that nodeinfo gives to names of software, and two characters that are in use besides.
+var softwareName = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9_.-]{1,%d}$`, maxSoftware))
+
+// visible keeps the visible characters of a text. Nothing left is SoftwareUnknown.
+func visible(s string) string {
 	s = strings.TrimSpace(strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
 			return c
 		}
 		return -1
 	}, strings.ToValidUTF8(s, "")))
-	if r := []rune(s); len(r) > width {
-		s = string(r[:width])
-	}
 	if s == "" {
 		return fediseer.SoftwareUnknown
 	}

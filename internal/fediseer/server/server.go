@@ -6,6 +6,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -100,6 +101,7 @@ type Server struct {
 	trust     *trust.Service
 	updates   *trust.Service // with more patience
 	messenger *message.Messenger
+	own       []*http.Transport // of the clients of ownClient, whose idle connections end with the service
 	api       *api.API
 	http      *http.Server
 	listener  net.Listener
@@ -174,7 +176,7 @@ func (s *Server) open(ctx context.Context) error {
 		return &probe.Prober{HTTP: client(timeout), Resolver: resolver, UserAgent: agent, Timeout: timeout}
 	}
 	s.messenger = message.New(message.Config{BaseURL: base.String(), Actor: base.String() + api.ActorPath, Key: key, UserAgent: agent,
-		Foreign: client(message.SendTimeout), Own: &http.Client{Timeout: message.SendTimeout}, MastodonURL: serverURL(cfg.MastodonURL),
+		Foreign: client(message.SendTimeout), Own: s.ownClient(message.SendTimeout), MastodonURL: serverURL(cfg.MastodonURL),
 		MastodonToken: cfg.MastodonToken, Root: root, Operator: cfg.Operator}, prober(cfg.ProbeTimeout), s.log)
 	tc := trust.Config{Salt: cfg.Salt, Root: root, RootUser: cfg.RootUser, Version: Version, GUI: cfg.GUIURL, Contact: cfg.Contact,
 		BatchDeadline: cfg.BatchDeadline}
@@ -183,7 +185,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.trust = trust.New(tc, s.store, prober(cfg.ProbeTimeout), s.messenger, s.log)
 	s.updates = trust.New(tc, s.store, prober(UpdateTimeout), s.messenger, s.log)
-	nodes := &observer.Source{Location: cfg.Suspicions, HTTP: &http.Client{Timeout: observer.Timeout}}
+	nodes := &observer.Source{Location: cfg.Suspicions, HTTP: s.ownClient(observer.Timeout)}
 	_, port, _ := net.SplitHostPort(cfg.Listen)
 	host, err := os.Hostname()
 	if err != nil {
@@ -214,6 +216,16 @@ func proxyAccount(cfg *Config) string {
 	return serverURL(cfg.MastodonURL) + "/@" + cfg.RootUser
 }
 
+// ownClient reaches servers that the operator named. They may be anywhere, and their certificates are checked against the
+// same authorities as those of strangers.
+func (s *Server) ownClient(timeout time.Duration) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: s.cfg.RootCAs, MinVersion: tls.VersionTLS12}
+	s.own = append(s.own, transport)
+	return &http.Client{Timeout: timeout, Transport: transport}
+}
+
+// trustedCAs adds the configured authorities to those that are trusted anyway.
 func (s *Server) trustedCAs() error {
 	if s.cfg.CAFile == "" {
 		return nil
@@ -222,8 +234,10 @@ func (s *Server) trustedCAs() error {
 	if err != nil {
 		return fmt.Errorf("read the certificate authorities: %w", err)
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
+	var pool *x509.CertPool
+	if s.cfg.RootCAs != nil {
+		pool = s.cfg.RootCAs.Clone()
+	} else if pool, err = x509.SystemCertPool(); err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
@@ -366,6 +380,9 @@ func (s *Server) Close() error {
 	}
 	if s.api != nil {
 		s.api.Close()
+	}
+	for _, t := range s.own {
+		t.CloseIdleConnections()
 	}
 	if s.store != nil {
 		err = errors.Join(err, s.store.Close())
