@@ -78,6 +78,8 @@ type Config struct {
 	UpdateEvery    time.Duration
 	UpdateParallel int
 	IgnoreFails    int
+	// Existing refuses to make anything: record, secrets and data directory must be there.
+	Existing       bool
 	AllowAddresses []netip.Prefix
 	CAFile         string
 
@@ -91,6 +93,25 @@ func Default() Config {
 	return Config{Listen: "127.0.0.1:10001", Data: "fediseer-data", Domain: "fediseer.com", PublicURL: "https://fediseer.com",
 		RootUser: api.ActorName, RateLimits: true, Suspicions: observer.DefaultURL, ProbeTimeout: 5 * time.Second,
 		BatchDeadline: 20 * time.Second, UpdateEvery: 12 * time.Hour, UpdateParallel: 25, IgnoreFails: -1}
+}
+
+// check refuses numbers that cannot be meant. It names the flags of the command.
+func (c *Config) check() error {
+	switch {
+	case c.ProbeTimeout <= 0:
+		return errors.New("--probe-timeout must be longer than nothing")
+	case c.BatchDeadline <= 0:
+		return errors.New("--batch-deadline must be longer than nothing")
+	case c.UpdateEvery < 0:
+		return errors.New("--update-every must not be negative; 0 leaves polling to fediseer update")
+	case c.UpdateParallel <= 0:
+		return errors.New("--update-parallel must be at least 1")
+	case c.IgnoreFails < -1:
+		return errors.New("--ignore-poll-fails must be at least -1, which polls all")
+	case c.TrustedProxies < 0:
+		return errors.New("--trusted-proxies must not be negative")
+	}
+	return nil
 }
 
 // Server is a running service. End it with Close.
@@ -121,7 +142,18 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 
 func (s *Server) open(ctx context.Context) error {
 	cfg := &s.cfg
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	database := cfg.Database
+	if database == "" {
+		database = filepath.Join(cfg.Data, "fediseer.db")
+	}
+	if cfg.Existing {
+		if err := store.Exists(database); err != nil {
+			return fmt.Errorf("there is no record to work on; fediseer serve makes one: %w", err)
+		}
+	} else if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	root, err := fediseer.ParseDomain(cfg.Domain)
@@ -141,7 +173,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.secrets(); err != nil {
 		return err
 	}
-	keyPEM, err := keep(cfg.PrivateKey, filepath.Join(cfg.Data, "private.pem"), message.NewPrivatePEM)
+	keyPEM, err := s.keep(cfg.PrivateKey, filepath.Join(cfg.Data, "private.pem"), message.NewPrivatePEM)
 	if err != nil {
 		return err
 	}
@@ -152,10 +184,6 @@ func (s *Server) open(ctx context.Context) error {
 	publicPEM, err := message.PublicPEM(&key.PublicKey)
 	if err != nil {
 		return err
-	}
-	database := cfg.Database
-	if database == "" {
-		database = filepath.Join(cfg.Data, "fediseer.db")
 	}
 	if s.store, err = store.Open(ctx, database); err != nil {
 		return err
@@ -182,6 +210,15 @@ func (s *Server) open(ctx context.Context) error {
 		BatchDeadline: cfg.BatchDeadline}
 	if err := trust.Bootstrap(ctx, tc, s.store, s.adminKey); err != nil {
 		return err
+	}
+	if cfg.AdminKey != "" {
+		valid, err := trust.IsAdminKey(ctx, tc, s.store, cfg.AdminKey)
+		if err != nil {
+			return err
+		}
+		if !valid {
+			s.log.Warn("the admin API key of the configuration is not the one in the record and does not count: it is read only when the record is made")
+		}
 	}
 	s.trust = trust.New(tc, s.store, prober(cfg.ProbeTimeout), s.messenger, s.log)
 	s.updates = trust.New(tc, s.store, prober(UpdateTimeout), s.messenger, s.log)
@@ -250,7 +287,7 @@ func (s *Server) trustedCAs() error {
 // secrets finds or makes the salt of the key hashes.
 func (s *Server) secrets() error {
 	if s.cfg.Salt == "" {
-		b, err := keep("", filepath.Join(s.cfg.Data, "salt"), func() ([]byte, error) { return []byte(fediseer.NewKey()), nil })
+		b, err := s.keep("", filepath.Join(s.cfg.Data, "salt"), func() ([]byte, error) { return []byte(fediseer.NewKey()), nil })
 		if err != nil {
 			return err
 		}
@@ -264,25 +301,28 @@ func (s *Server) secrets() error {
 
 // adminKey is the configured key of the service's admin, or a new one that is left in a file for them.
 func (s *Server) adminKey() (string, error) {
+	if s.cfg.Existing {
+		return "", errors.New("there is no record to work on; fediseer serve makes one")
+	}
 	if s.cfg.AdminKey != "" {
 		return s.cfg.AdminKey, nil
 	}
 	path := filepath.Join(s.cfg.Data, "admin-key")
-	b, err := keep("", path, func() ([]byte, error) { return []byte(fediseer.NewKey() + "\n"), nil })
+	b, err := s.keep("", path, func() ([]byte, error) { return []byte(fediseer.NewKey() + "\n"), nil })
 	if err == nil {
 		s.log.Info("the API key of the service's admin was made", "file", path)
 	}
 	return strings.TrimSpace(string(b)), err
 }
 
-// keep reads the file that was configured, or else the usual one, which is made if it does not exist.
-func keep(configured, usual string, content func() ([]byte, error)) ([]byte, error) {
+// keep reads the file that was configured, or else the usual one, which is made if it does not exist and may be made.
+func (s *Server) keep(configured, usual string, content func() ([]byte, error)) ([]byte, error) {
 	path := usual
 	if configured != "" {
 		path = configured
 	}
 	b, err := os.ReadFile(path)
-	if err == nil || configured != "" || !errors.Is(err, os.ErrNotExist) {
+	if err == nil || configured != "" || s.cfg.Existing || !errors.Is(err, os.ErrNotExist) {
 		if err != nil {
 			return nil, fmt.Errorf("read a secret: %w", err)
 		}

@@ -201,3 +201,21 @@ func TestConflictingJudgement(t *testing.T) {
 		t.Error(a.Body)
 	}
 }
+
+// Names that cannot be an instance's are refused when somebody looks at them, and leave no row.
+func TestImpossibleNames(t *testing.T) {
+	t.Parallel()
+	s := fediversetest.Start(t, nil)
+	s.Claim("a")
+	for _, d := range []string{"test", "example", "foo.internal", "foo.local", "foo.localhost", "foo.invalid", "home.arpa", "*.local"} {
+		s.Expect(400, anon, get, "/whitelist/"+d, nil)
+		s.Expect(400, anon, put, "/whitelist/"+d, body{"admin": "x"})
+	}
+	s.Says("Changed", root, put, "/guarantees/word", nil) // with a key any name can be spoken of
+	s.Expect(200, anon, get, "/whitelist/word", nil)
+	s.Expect(200, anon, get, "/whitelist/a", nil)        // a name without a dot that DNS knows
+	s.Expect(200, anon, get, "/whitelist/foo.test", nil) // dead, but possible
+	if got := s.Expect(200, anon, get, "/all_instances?domains=1", nil); strings.Contains(got.Body, "internal") || strings.Contains(got.Body, `"test"`) {
+		t.Error(got.Body)
+	}
+}

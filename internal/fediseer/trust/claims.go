@@ -65,7 +65,7 @@ func (s *Service) Claim(ctx context.Context, domain string, c Claim) (*Claimed, 
 	if d.Wildcard() || d == s.cfg.Root {
 		return nil, fediseer.Refuse(http.StatusBadRequest, "%s cannot be claimed", d)
 	}
-	look, err := s.look(ctx, d, strict)
+	look, err := s.lookForStranger(ctx, d)
 	if err != nil {
 		return nil, err
 	}
