@@ -87,7 +87,9 @@ func (c *serve) Run(ctx context.Context, log *slog.Logger) error {
 type update struct{ options }
 
 func (c *update) Run(ctx context.Context, log *slog.Logger) error {
-	s, err := server.Open(ctx, c.config(), log)
+	cfg := c.config()
+	cfg.Existing = true
+	s, err := server.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package fediseer
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -34,7 +35,8 @@ var nameProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDoma
 // ParseDomain normalises a domain name. Upper case becomes lower case, one trailing dot is dropped, international names
 // become punycode (so that a look-alike of a known name is visibly another name). It refuses with status 400: ports,
 // paths and user information, IP addresses in every spelling that a browser or libc would accept (a last label that is a
-// number), the name localhost and all below it, labels that are empty or longer than 63, and names longer than
+// number), names of the local machine or network ("x.local", "x.internal", localhost and all below it) and those that never
+// name a server ("x.invalid", "x.arpa"), labels that are empty or longer than 63, and names longer than
 // [MaxDomainLength].
 func ParseDomain(s string) (Domain, error) {
 	if len(s) > 4*MaxDomainLength { // four bytes are the most that one character takes
@@ -58,6 +60,8 @@ func ParseDomain(s string) (Domain, error) {
 	switch last := labels[len(labels)-1]; {
 	case last == "localhost":
 		return "", badDomain(s, "is the local machine")
+	case slices.Contains(reserved, last):
+		return "", badDomain(s, "is a name that no instance on the internet has")
 	case numeric(last):
 		return "", badDomain(s, "is an address, not a name")
 	}
@@ -69,6 +73,10 @@ func ParseDomain(s string) (Domain, error) {
 	}
 	return Domain(ascii), nil
 }
+
+// reserved are the last labels of names that no public server can have (RFC 6761 and 6762, ICANN's resolution on
+// "internal"). "test" and "example" are not here: closed fediverses and examples live under them.
+var reserved = []string{"local", "internal", "invalid", "arpa"}
 
 func validLabel(l string) bool {
 	if l == "" || len(l) > maxLabelLength || l[0] == '-' || l[len(l)-1] == '-' {

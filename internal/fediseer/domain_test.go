@@ -31,7 +31,7 @@ func TestParseDomain(t *testing.T) {
 			t.Errorf("ParseDomain(%q) again = %q, %v", got, again, err)
 		}
 	}
-	for _, in := range []string{"", ".", "..", "a..b", ".a", "localhost", "LOCALHOST", "x.localhost", "localhost.", "127.0.0.1",
+	for _, in := range []string{"", ".", "..", "a..b", ".a", "localhost", "LOCALHOST", "x.localhost", "foo.local", "a.Foo.LOCAL.", "foo.internal", "*.internal", "foo.invalid", "1.0.0.127.in-addr.arpa", "home.arpa", "local", "localhost.", "127.0.0.1",
 		"１２７.0.0.1", "0x7f.1", "2130706433", "127.1", "1.2.3.0x4", "::1", "[::1]", "[::ffff:127.0.0.1]", "a:80",
 		"https://a.test", "a.test/x", "u@a.test", "a b", "exa mple", "a_b.test", "-a.test", "a-.test", "*", "*.", "**.a", "a.*.b",
 		"*.*.a", "a\x00b", "a\n", "%61", "a%2eb", strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 130) + "test",

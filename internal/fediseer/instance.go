@@ -20,7 +20,7 @@ const (
 	ActionWindow = time.Minute
 	// MaxTags is how many tags an instance can carry.
 	MaxTags = 100
-	// MaxTagLength is in bytes.
+	// MaxTagLength is in characters.
 	MaxTagLength = 100
 	// DefaultMaxListSize is how many judgements of one kind an instance can give unless its row says otherwise.
 	DefaultMaxListSize = 2000

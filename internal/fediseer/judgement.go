@@ -25,6 +25,14 @@ var Kinds = [NumKinds]Kind{Endorsement, Censure, Hesitation}
 
 func (k Kind) String() string { return [...]string{"endorsement", "censure", "hesitation"}[k] }
 
+// WithArticle is the name with its indefinite article: "an endorsement", "a censure".
+func (k Kind) WithArticle() string {
+	if k == Endorsement {
+		return "an " + k.String()
+	}
+	return "a " + k.String()
+}
+
 // Plural is the name of the kind's list in routes, bodies and columns.
 func (k Kind) Plural() string { return k.String() + "s" }
 

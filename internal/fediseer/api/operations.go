@@ -363,12 +363,16 @@ type ProofAnswer struct {
 }
 
 func postProof(q *request) (any, error) {
+	admin := q.stringOr("admin", "")
+	if err := trust.CheckUsername(admin); err != nil {
+		return nil, err
+	}
 	d, err := fediseer.ParseDomain(q.domain())
 	if err != nil {
 		return nil, err
 	}
 	out := ProofAnswer{Secret: fediseer.NewKey()}
-	out.Value = fediseer.ProofValue(d, q.stringOr("admin", ""), out.Secret)
+	out.Value = fediseer.ProofValue(d, admin, out.Secret)
 	out.DNS.Type, out.DNS.Name = "TXT", probe.ProofLabel+string(d)
 	out.WellKnown = "https://" + string(d) + probe.ProofPath
 	return out, nil

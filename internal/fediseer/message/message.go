@@ -27,6 +27,7 @@ import (
 
 	"horde/internal/fediseer"
 	"horde/internal/fediseer/probe"
+	"horde/internal/fetch"
 )
 
 // ActivityType is the content type of ActivityPub documents.
@@ -186,7 +187,7 @@ func (m *Messenger) discover(ctx context.Context, to Recipient) (address, error)
 		Links []struct{ Rel, Type, Href string }
 	}
 	q := url.Values{"resource": {"acct:" + to.User + "@" + string(to.Domain)}}
-	if err := m.get(ctx, "https://"+string(to.Domain)+"/.well-known/webfinger?"+q.Encode(), "application/jrd+json", &finger); err != nil {
+	if err := m.get(ctx, "https://"+string(to.Domain)+"/.well-known/webfinger?"+q.Encode(), "application/jrd+json", maxHops, &finger); err != nil {
 		return address{}, err
 	}
 	for _, l := range finger.Links {
@@ -197,7 +198,7 @@ func (m *Messenger) discover(ctx context.Context, to Recipient) (address, error)
 			ID    string `json:"id"`
 			Inbox string `json:"inbox"`
 		}
-		if err := m.get(ctx, l.Href, ActivityType, &actor); err != nil {
+		if err := m.get(ctx, l.Href, ActivityType, maxHops, &actor); err != nil {
 			return address{}, err
 		}
 		if !strings.HasPrefix(actor.ID, "https://") || !strings.HasPrefix(actor.Inbox, "https://") {
@@ -208,18 +209,26 @@ func (m *Messenger) discover(ctx context.Context, to Recipient) (address, error)
 	return address{}, errors.New("WebFinger names no actor")
 }
 
-// get reads a JSON document with a signed request, since some servers answer no other.
-func (m *Messenger) get(ctx context.Context, from, accept string, into any) error {
+// maxHops bounds the redirects on the way to a user's inbox. Keys are read without any, so that nobody can vouch for
+// another host's actor through a redirect of that host.
+const maxHops = 3
+
+// get reads a JSON document with a signed request, since some servers answer no other. It follows redirects within the
+// site and signs anew for each.
+func (m *Messenger) get(ctx context.Context, from, accept string, hops int, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil || req.URL.Scheme != "https" {
 		return errors.New("no usable address")
 	}
 	probe.Headers(req, m.cfg.UserAgent, "cross-site")
 	req.Header.Set("Accept", accept)
-	if err := Sign(req, nil, m.cfg.KeyID(), m.cfg.Key, time.Now()); err != nil {
-		return err
-	}
-	resp, err := m.cfg.Foreign.Do(req)
+	site := req.URL.Hostname()
+	resp, err := fetch.Follow(req, m.cfg.Foreign, hops, func(hop *http.Request) error {
+		if hop.URL.Scheme != "https" || !probe.SameSite(hop.URL.Hostname(), site) {
+			return errors.New("it redirects to another site")
+		}
+		return Sign(hop, nil, m.cfg.KeyID(), m.cfg.Key, time.Now())
+	})
 	if err != nil {
 		return err
 	}
@@ -240,7 +249,7 @@ func (m *Messenger) PublicKey(ctx context.Context, keyID string) (*rsa.PublicKey
 			PEM   string `json:"publicKeyPem"`
 		} `json:"publicKey"`
 	}
-	if err := m.get(ctx, keyID, ActivityType, &actor); err != nil {
+	if err := m.get(ctx, keyID, ActivityType, 0, &actor); err != nil {
 		return nil, fmt.Errorf("the signer's key cannot be read: %w", err)
 	}
 	if actor.PublicKey.ID != keyID || actor.PublicKey.Owner != actor.ID {

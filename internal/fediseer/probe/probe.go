@@ -15,10 +15,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/publicsuffix"
 
@@ -27,7 +29,8 @@ import (
 )
 
 const (
-	// maxRedirects bounds the redirects of nodeinfo, which split-domain installations use once.
+	// maxRedirects bounds the redirects of one document. Split-domain installations, and those that send everybody from
+	// the bare domain to "www.", use one.
 	maxRedirects = 3
 	// maxSoftware and maxVersion are the widths of their columns, in characters.
 	maxSoftware = 50
@@ -122,8 +125,16 @@ func (p *Prober) Probe(ctx context.Context, d fediseer.Domain) Result {
 	default: // nobody there
 		return r
 	}
-	r.Software = column(strings.ToLower(info.Software.Name), maxSoftware)
-	r.Version = column(info.Software.Version, maxVersion)
+	software, version := strings.ToLower(visible(info.Software.Name)), visible(info.Software.Version)
+	switch {
+	case !softwareName.MatchString(software):
+		r.Err = fmt.Errorf("%w: the software's name in nodeinfo is not made of at most %d letters, digits, hyphens, dots and underscores", errAnswer, maxSoftware)
+		return r
+	case utf8.RuneCountInString(version) > maxVersion:
+		r.Err = fmt.Errorf("%w: the software's version in nodeinfo is longer than %d characters", errAnswer, maxVersion)
+		return r
+	}
+	r.Software, r.Version = software, version
 	r.OpenRegistrations = info.OpenRegistrations
 	var meta metadata
 	if json.Unmarshal(info.Metadata, &meta) != nil {
@@ -133,17 +144,17 @@ func (p *Prober) Probe(ctx context.Context, d fediseer.Domain) Result {
 	return r
 }
 
-// column makes a text fit for its column: visible characters only, never empty.
-func column(s string, width int) string {
+// softwareName is the form that nodeinfo gives to names of software, and two characters that are in use besides.
+var softwareName = regexp.MustCompile(fmt.Sprintf(`^[a-z0-9_.-]{1,%d}$`, maxSoftware))
+
+// visible keeps the visible characters of a text. Nothing left is SoftwareUnknown.
+func visible(s string) string {
 	s = strings.TrimSpace(strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
 			return c
 		}
 		return -1
 	}, strings.ToValidUTF8(s, "")))
-	if r := []rune(s); len(r) > width {
-		s = string(r[:width])
-	}
 	if s == "" {
 		return fediseer.SoftwareUnknown
 	}
@@ -199,37 +210,47 @@ func (p *Prober) nodeinfo(ctx context.Context, d fediseer.Domain) (*nodeinfo, er
 
 // getJSON reads a document and returns the address that it was found at after redirects within the site of d.
 func (p *Prober) getJSON(ctx context.Context, d fediseer.Domain, address, fetchSite string, into any) (*url.URL, error) {
+	resp, u, err := p.follow(ctx, http.MethodGet, d, address, fetchSite, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w: status %d", errMissing, resp.StatusCode)
+	}
+	return u, decode(resp.Body, into)
+}
+
+// follow sends a request and repeats it, method and body included, wherever redirects within the site of d lead. It
+// returns the address that answered. What is asked with POST here only reads, so that repeating it changes nothing.
+func (p *Prober) follow(ctx context.Context, method string, d fediseer.Domain, address, fetchSite string, body []byte) (*http.Response, *url.URL, error) {
 	for hop := 0; ; hop++ {
 		u, err := url.Parse(address)
 		if err != nil || u.Scheme != "https" {
-			return nil, fmt.Errorf("%w: only https addresses are followed", errAnswer)
+			return nil, nil, fmt.Errorf("%w: only https addresses are followed", errAnswer)
 		}
-		if !sameSite(u.Hostname(), string(d)) {
-			return nil, errForeign
+		if !SameSite(u.Hostname(), string(d)) {
+			return nil, nil, errForeign
 		}
-		resp, err := p.do(ctx, http.MethodGet, u.String(), fetchSite, nil)
+		resp, err := p.do(ctx, method, u.String(), fetchSite, body)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if loc := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && loc != "" {
-			resp.Body.Close()
-			next, err := u.Parse(loc)
-			if err != nil || hop == maxRedirects {
-				return nil, fmt.Errorf("%w: its redirects lead nowhere", errAnswer)
-			}
-			address = next.String()
-			continue
+		loc := resp.Header.Get("Location")
+		if resp.StatusCode/100 != 3 || loc == "" {
+			return resp, u, nil
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("%w: status %d", errMissing, resp.StatusCode)
+		resp.Body.Close()
+		next, err := u.Parse(loc)
+		if err != nil || hop == maxRedirects {
+			return nil, nil, fmt.Errorf("%w: its redirects lead nowhere", errAnswer)
 		}
-		return u, decode(resp.Body, into)
+		address = next.String()
 	}
 }
 
-// sameSite tells whether two hosts are under one registered domain.
-func sameSite(a, b string) bool {
+// SameSite tells whether two hosts are under one registered domain.
+func SameSite(a, b string) bool {
 	a, b = strings.ToLower(strings.TrimSuffix(a, ".")), strings.ToLower(b)
 	if a == b {
 		return true

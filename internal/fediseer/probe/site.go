@@ -86,7 +86,7 @@ func (p *Prober) site(ctx context.Context, d fediseer.Domain, r *Result, meta me
 		r.OpenRegistrations, r.ApprovalRequired, r.EmailVerify, r.HasCaptcha = &open, &approval, local.Email, local.Captcha
 		r.Admins = clean(site.names())
 	case "mastodon", "friendica", "pleroma", "akkoma", "sharkey", "firefish", "iceshrimp", "mitra":
-		in, status, err := p.mastodonInstance(ctx, d)
+		in, status, err := p.mastodonInstance(ctx, d, true)
 		if err == nil && (status != http.StatusOK || in.ApprovalRequired == nil) {
 			err = fmt.Errorf("%w: status %d or no approval_required", errAnswer, status)
 		}
@@ -112,7 +112,7 @@ func (p *Prober) site(ctx context.Context, d fediseer.Domain, r *Result, meta me
 	case fediseer.SoftwareUnknown, fediseer.SoftwareWildcard, fediseer.SoftwareFediseer:
 		// nothing more to find out
 	default:
-		in, status, err := p.mastodonInstance(ctx, d)
+		in, status, err := p.mastodonInstance(ctx, d, false)
 		if err != nil {
 			return fmt.Errorf("its instance information: %w", err)
 		}
@@ -171,13 +171,24 @@ func (p *Prober) lemmySite(ctx context.Context, d fediseer.Domain) (*lemmySite, 
 	return &site, err
 }
 
-func (p *Prober) mastodonInstance(ctx context.Context, d fediseer.Domain) (*mastodonInstance, int, error) {
+// mastodonInstance reads the instance document. Discovery, which tries it on software that may not have it, does not
+// follow redirects: they lead to a page for people more often than to the document.
+func (p *Prober) mastodonInstance(ctx context.Context, d fediseer.Domain, follow bool) (*mastodonInstance, int, error) {
+	const route = "/api/v1/instance"
 	var in mastodonInstance
-	status, err := p.call(ctx, http.MethodGet, d, "/api/v1/instance", nil, &in)
+	if follow {
+		status, err := p.call(ctx, http.MethodGet, d, route, nil, &in)
+		return &in, status, err
+	}
+	resp, err := p.do(ctx, http.MethodGet, "https://"+string(d)+route, "cross-site", nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	status, err := document(resp, &in)
 	return &in, status, err
 }
 
-// call sends a request and decodes an answer with status 200. Redirects are not followed.
+// call sends a request, follows redirects within the site and decodes an answer with status 200.
 func (p *Prober) call(ctx context.Context, method string, d fediseer.Domain, route string, body, into any) (int, error) {
 	var b []byte
 	if body != nil {
@@ -186,10 +197,15 @@ func (p *Prober) call(ctx context.Context, method string, d fediseer.Domain, rou
 			return 0, err
 		}
 	}
-	resp, err := p.do(ctx, method, "https://"+string(d)+route, "cross-site", b)
+	resp, _, err := p.follow(ctx, method, d, "https://"+string(d)+route, "cross-site", b)
 	if err != nil {
 		return 0, err
 	}
+	return document(resp, into)
+}
+
+// document decodes an answer with status 200 and closes it.
+func document(resp *http.Response, into any) (int, error) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return resp.StatusCode, nil

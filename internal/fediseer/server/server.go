@@ -6,6 +6,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -77,6 +78,8 @@ type Config struct {
 	UpdateEvery    time.Duration
 	UpdateParallel int
 	IgnoreFails    int
+	// Existing refuses to make anything: record, secrets and data directory must be there.
+	Existing       bool
 	AllowAddresses []netip.Prefix
 	CAFile         string
 
@@ -92,6 +95,25 @@ func Default() Config {
 		BatchDeadline: 20 * time.Second, UpdateEvery: 12 * time.Hour, UpdateParallel: 25, IgnoreFails: -1}
 }
 
+// check refuses numbers that cannot be meant. It names the flags of the command.
+func (c *Config) check() error {
+	switch {
+	case c.ProbeTimeout <= 0:
+		return errors.New("--probe-timeout must be longer than nothing")
+	case c.BatchDeadline <= 0:
+		return errors.New("--batch-deadline must be longer than nothing")
+	case c.UpdateEvery < 0:
+		return errors.New("--update-every must not be negative; 0 leaves polling to fediseer update")
+	case c.UpdateParallel <= 0:
+		return errors.New("--update-parallel must be at least 1")
+	case c.IgnoreFails < -1:
+		return errors.New("--ignore-poll-fails must be at least -1, which polls all")
+	case c.TrustedProxies < 0:
+		return errors.New("--trusted-proxies must not be negative")
+	}
+	return nil
+}
+
 // Server is a running service. End it with Close.
 type Server struct {
 	cfg       Config
@@ -100,6 +122,7 @@ type Server struct {
 	trust     *trust.Service
 	updates   *trust.Service // with more patience
 	messenger *message.Messenger
+	own       []*http.Transport // of the clients of ownClient, whose idle connections end with the service
 	api       *api.API
 	http      *http.Server
 	listener  net.Listener
@@ -119,7 +142,18 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 
 func (s *Server) open(ctx context.Context) error {
 	cfg := &s.cfg
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	database := cfg.Database
+	if database == "" {
+		database = filepath.Join(cfg.Data, "fediseer.db")
+	}
+	if cfg.Existing {
+		if err := store.Exists(database); err != nil {
+			return fmt.Errorf("there is no record to work on; fediseer serve makes one: %w", err)
+		}
+	} else if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	root, err := fediseer.ParseDomain(cfg.Domain)
@@ -139,7 +173,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.secrets(); err != nil {
 		return err
 	}
-	keyPEM, err := keep(cfg.PrivateKey, filepath.Join(cfg.Data, "private.pem"), message.NewPrivatePEM)
+	keyPEM, err := s.keep(cfg.PrivateKey, filepath.Join(cfg.Data, "private.pem"), message.NewPrivatePEM)
 	if err != nil {
 		return err
 	}
@@ -150,10 +184,6 @@ func (s *Server) open(ctx context.Context) error {
 	publicPEM, err := message.PublicPEM(&key.PublicKey)
 	if err != nil {
 		return err
-	}
-	database := cfg.Database
-	if database == "" {
-		database = filepath.Join(cfg.Data, "fediseer.db")
 	}
 	if s.store, err = store.Open(ctx, database); err != nil {
 		return err
@@ -174,16 +204,25 @@ func (s *Server) open(ctx context.Context) error {
 		return &probe.Prober{HTTP: client(timeout), Resolver: resolver, UserAgent: agent, Timeout: timeout}
 	}
 	s.messenger = message.New(message.Config{BaseURL: base.String(), Actor: base.String() + api.ActorPath, Key: key, UserAgent: agent,
-		Foreign: client(message.SendTimeout), Own: &http.Client{Timeout: message.SendTimeout}, MastodonURL: serverURL(cfg.MastodonURL),
+		Foreign: client(message.SendTimeout), Own: s.ownClient(message.SendTimeout), MastodonURL: serverURL(cfg.MastodonURL),
 		MastodonToken: cfg.MastodonToken, Root: root, Operator: cfg.Operator}, prober(cfg.ProbeTimeout), s.log)
 	tc := trust.Config{Salt: cfg.Salt, Root: root, RootUser: cfg.RootUser, Version: Version, GUI: cfg.GUIURL, Contact: cfg.Contact,
 		BatchDeadline: cfg.BatchDeadline}
 	if err := trust.Bootstrap(ctx, tc, s.store, s.adminKey); err != nil {
 		return err
 	}
+	if cfg.AdminKey != "" {
+		valid, err := trust.IsAdminKey(ctx, tc, s.store, cfg.AdminKey)
+		if err != nil {
+			return err
+		}
+		if !valid {
+			s.log.Warn("the admin API key of the configuration is not the one in the record and does not count: it is read only when the record is made")
+		}
+	}
 	s.trust = trust.New(tc, s.store, prober(cfg.ProbeTimeout), s.messenger, s.log)
 	s.updates = trust.New(tc, s.store, prober(UpdateTimeout), s.messenger, s.log)
-	nodes := &observer.Source{Location: cfg.Suspicions, HTTP: &http.Client{Timeout: observer.Timeout}}
+	nodes := &observer.Source{Location: cfg.Suspicions, HTTP: s.ownClient(observer.Timeout)}
 	_, port, _ := net.SplitHostPort(cfg.Listen)
 	host, err := os.Hostname()
 	if err != nil {
@@ -214,6 +253,16 @@ func proxyAccount(cfg *Config) string {
 	return serverURL(cfg.MastodonURL) + "/@" + cfg.RootUser
 }
 
+// ownClient reaches servers that the operator named. They may be anywhere, and their certificates are checked against the
+// same authorities as those of strangers.
+func (s *Server) ownClient(timeout time.Duration) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: s.cfg.RootCAs, MinVersion: tls.VersionTLS12}
+	s.own = append(s.own, transport)
+	return &http.Client{Timeout: timeout, Transport: transport}
+}
+
+// trustedCAs adds the configured authorities to those that are trusted anyway.
 func (s *Server) trustedCAs() error {
 	if s.cfg.CAFile == "" {
 		return nil
@@ -222,8 +271,10 @@ func (s *Server) trustedCAs() error {
 	if err != nil {
 		return fmt.Errorf("read the certificate authorities: %w", err)
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
+	var pool *x509.CertPool
+	if s.cfg.RootCAs != nil {
+		pool = s.cfg.RootCAs.Clone()
+	} else if pool, err = x509.SystemCertPool(); err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
@@ -236,7 +287,7 @@ func (s *Server) trustedCAs() error {
 // secrets finds or makes the salt of the key hashes.
 func (s *Server) secrets() error {
 	if s.cfg.Salt == "" {
-		b, err := keep("", filepath.Join(s.cfg.Data, "salt"), func() ([]byte, error) { return []byte(fediseer.NewKey()), nil })
+		b, err := s.keep("", filepath.Join(s.cfg.Data, "salt"), func() ([]byte, error) { return []byte(fediseer.NewKey()), nil })
 		if err != nil {
 			return err
 		}
@@ -250,25 +301,28 @@ func (s *Server) secrets() error {
 
 // adminKey is the configured key of the service's admin, or a new one that is left in a file for them.
 func (s *Server) adminKey() (string, error) {
+	if s.cfg.Existing {
+		return "", errors.New("there is no record to work on; fediseer serve makes one")
+	}
 	if s.cfg.AdminKey != "" {
 		return s.cfg.AdminKey, nil
 	}
 	path := filepath.Join(s.cfg.Data, "admin-key")
-	b, err := keep("", path, func() ([]byte, error) { return []byte(fediseer.NewKey() + "\n"), nil })
+	b, err := s.keep("", path, func() ([]byte, error) { return []byte(fediseer.NewKey() + "\n"), nil })
 	if err == nil {
 		s.log.Info("the API key of the service's admin was made", "file", path)
 	}
 	return strings.TrimSpace(string(b)), err
 }
 
-// keep reads the file that was configured, or else the usual one, which is made if it does not exist.
-func keep(configured, usual string, content func() ([]byte, error)) ([]byte, error) {
+// keep reads the file that was configured, or else the usual one, which is made if it does not exist and may be made.
+func (s *Server) keep(configured, usual string, content func() ([]byte, error)) ([]byte, error) {
 	path := usual
 	if configured != "" {
 		path = configured
 	}
 	b, err := os.ReadFile(path)
-	if err == nil || configured != "" || !errors.Is(err, os.ErrNotExist) {
+	if err == nil || configured != "" || s.cfg.Existing || !errors.Is(err, os.ErrNotExist) {
 		if err != nil {
 			return nil, fmt.Errorf("read a secret: %w", err)
 		}
@@ -366,6 +420,9 @@ func (s *Server) Close() error {
 	}
 	if s.api != nil {
 		s.api.Close()
+	}
+	for _, t := range s.own {
+		t.CloseIdleConnections()
 	}
 	if s.store != nil {
 		err = errors.Join(err, s.store.Close())

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -46,7 +47,10 @@ type Store struct {
 // postgresql://, or else the path of a SQLite file, which is made if it does not exist.
 func Open(ctx context.Context, location string) (*Store, error) {
 	s := &Store{lists: newListCache(DefaultListCacheBytes)}
-	if strings.HasPrefix(location, "postgres://") || strings.HasPrefix(location, "postgresql://") {
+	if err := checkLocation(location); err != nil {
+		return nil, err
+	}
+	if onPostgres(location) {
 		db, err := sql.Open("pgx", location)
 		if err != nil {
 			return nil, fmt.Errorf("open PostgreSQL: %w", err)
@@ -54,6 +58,14 @@ func Open(ctx context.Context, location string) (*Store, error) {
 		db.SetMaxOpenConns(maxConns)
 		s.dialect, s.read, s.write = postgresDialect, db, db
 	} else {
+		// SQLite gives the files beside the database the same permissions.
+		f, err := os.OpenFile(location, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open the SQLite file: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("open the SQLite file: %w", err)
+		}
 		pragmas := url.Values{"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 			"cache_size(-65536)", // KiB, for each connection
@@ -77,6 +89,29 @@ func Open(ctx context.Context, location string) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+func onPostgres(location string) bool {
+	return strings.HasPrefix(location, "postgres://") || strings.HasPrefix(location, "postgresql://")
+}
+
+// checkLocation refuses URLs of other databases. It does not repeat them, since they may hold a password.
+func checkLocation(location string) error {
+	if scheme, _, ok := strings.Cut(location, "://"); ok && !onPostgres(location) {
+		return fmt.Errorf("a database %s://... is not understood; give a postgres:// URL or the path of a SQLite file", scheme)
+	}
+	return nil
+}
+
+// Exists tells whether the SQLite file that location names is there: nil if it is, and for PostgreSQL, which is not asked.
+func Exists(location string) error {
+	if err := checkLocation(location); err != nil || onPostgres(location) {
+		return err
+	}
+	if _, err := os.Stat(location); err != nil {
+		return fmt.Errorf("find the SQLite file: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) migrate(ctx context.Context) error {

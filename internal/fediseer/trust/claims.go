@@ -40,7 +40,8 @@ type Claimed struct {
 	NewKey string
 }
 
-func checkUsername(name string) error {
+// CheckUsername refuses with 400 what cannot be the name of an admin in a claim.
+func CheckUsername(name string) error {
 	if name == "" || len(name) > maxUsernameLength || strings.ContainsAny(name, `@/\?#%<>"&`) ||
 		strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }) {
 		return fediseer.Refuse(http.StatusBadRequest, "%q is not a user name; give the part between the @ signs", name)
@@ -54,7 +55,7 @@ func checkUsername(name string) error {
 // for somebody who is no admin and for an account that has a key. The last is waived when the key was never used and is
 // older than fediseer.ResendAfter: then it is taken to have got lost, and a new one goes out.
 func (s *Service) Claim(ctx context.Context, domain string, c Claim) (*Claimed, error) {
-	if err := checkUsername(c.Admin); err != nil {
+	if err := CheckUsername(c.Admin); err != nil {
 		return nil, err
 	}
 	d, err := fediseer.ParseDomain(domain)
@@ -64,7 +65,7 @@ func (s *Service) Claim(ctx context.Context, domain string, c Claim) (*Claimed, 
 	if d.Wildcard() || d == s.cfg.Root {
 		return nil, fediseer.Refuse(http.StatusBadRequest, "%s cannot be claimed", d)
 	}
-	look, err := s.look(ctx, d, strict)
+	look, err := s.lookForStranger(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func (s *Service) Instance(ctx context.Context, domain string) (*fediseer.Detail
 	if known != nil && known.IsRoot() {
 		return known, nil
 	}
-	look, err := s.look(ctx, d, strict)
+	look, err := s.lookForStranger(ctx, d)
 	if err != nil {
 		if known != nil && ctx.Err() == nil {
 			return known, nil

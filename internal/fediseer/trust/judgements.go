@@ -62,7 +62,7 @@ func (s *Service) Judge(ctx context.Context, c Credential, k fediseer.Kind, doma
 			if has, err := tx.HasJudgement(conflict, own.ID, target.ID); err != nil {
 				return false, nil, err
 			} else if has {
-				return false, nil, fediseer.Refuse(http.StatusBadRequest, "%s has given %s an %s; withdraw that first", own.Domain, target.Domain, conflict)
+				return false, nil, fediseer.Refuse(http.StatusBadRequest, "%s has given %s %s; withdraw that first", own.Domain, target.Domain, conflict.WithArticle())
 			}
 			if has, err := tx.HasJudgement(k, own.ID, target.ID); err != nil || has {
 				return false, nil, err

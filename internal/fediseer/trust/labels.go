@@ -24,8 +24,8 @@ func splitTags(csv string) ([]string, error) {
 			}
 			return r
 		}, strings.ToValidUTF8(t, "")))
-		if utf8.RuneCountInString(t) > fediseer.MaxTagLength || len(strings.ToLower(t)) > fediseer.MaxTagLength {
-			return nil, fediseer.Refuse(http.StatusBadRequest, "A tag has at most %d bytes", fediseer.MaxTagLength)
+		if utf8.RuneCountInString(t) > fediseer.MaxTagLength {
+			return nil, fediseer.Refuse(http.StatusBadRequest, "A tag has at most %d characters", fediseer.MaxTagLength)
 		}
 		if t != "" {
 			out = append(out, t)

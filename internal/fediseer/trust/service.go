@@ -11,8 +11,10 @@ package trust
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"horde/internal/fediseer"
@@ -67,11 +69,27 @@ func New(cfg Config, st *store.Store, p Prober, m Messenger, log *slog.Logger) *
 	return &Service{cfg: cfg, store: st, prober: p, pm: m, log: log}
 }
 
+// IsAdminKey tells whether key is that of the service's admin in a record that Bootstrap has prepared.
+func IsAdminKey(ctx context.Context, cfg Config, st *store.Store, key string) (valid bool, err error) {
+	err = st.View(ctx, func(tx *store.Tx) error {
+		u, err := tx.UserByKey(fediseer.HashKey(cfg.Salt, key))
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		valid = err == nil && u.Account == fediseer.Account(cfg.RootUser, cfg.Root)
+		return err
+	})
+	return valid, err
+}
+
 // Bootstrap creates the root instance with its guarantee for itself and its admin on an empty database. adminKey makes a
-// key for the admin and is called only if the root does not exist.
+// key for the admin and is called only if the root does not exist. A record whose root is of another domain is refused.
 func Bootstrap(ctx context.Context, cfg Config, st *store.Store, adminKey func() (string, error)) error {
 	return st.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.InstanceByID(fediseer.RootID)
+		known, err := tx.InstanceByID(fediseer.RootID)
+		if err == nil && known.Domain != cfg.Root {
+			return fmt.Errorf("the record is that of %s, not of %s: the domain of a service cannot be changed", known.Domain, cfg.Root)
+		}
 		if err == nil || !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
@@ -327,6 +345,16 @@ func (s *Service) look(ctx context.Context, d fediseer.Domain, how strictness) (
 		return nil, fediseer.Refuse(http.StatusBadRequest, "%s could not be examined: %s", d, r.Err)
 	}
 	return &r, nil
+}
+
+// lookForStranger is a strict look for somebody without a key, for whom a name without a dot that DNS does not know is
+// refused too: whoever asks must not fill the record with words.
+func (s *Service) lookForStranger(ctx context.Context, d fediseer.Domain) (*probe.Result, error) {
+	r, err := s.look(ctx, d, strict)
+	if err == nil && !r.Resolves && !strings.Contains(string(d), ".") {
+		return nil, fediseer.Refuse(http.StatusBadRequest, "%s is not the name of an instance", d)
+	}
+	return r, err
 }
 
 // register stores what a look at a domain found. A known instance that could not be reached keeps what is known of it.
