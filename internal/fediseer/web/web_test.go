@@ -199,9 +199,9 @@ func TestPagesWithoutBrowser(t *testing.T) {
 	s.Says("Changed", "a.test", http.MethodPut, "/tags", map[string]string{"tags_csv": `<img src=x onerror=alert(1)>,cats`})
 	s.Says("Changed", "a.test", http.MethodPut, "/hesitations/odd.test", map[string]string{"reason": "<b>odd</b>", "evidence": "<img src=x>"})
 	for path, want := range map[string]string{
-		"/": "/claim", "/instances": "a.test", "/instances?q=a.t&guarantors=0": ">a.test<", "/instances?tags=cats": ">a.test<", "/instances/a.test": `Given hesitations`, "/instances/odd.test": "<b>odd</b>",
+		"/": "/claim", "/instances": "a.test", "/instances?q=a.t&guarantors=0": ">a.test<", "/instances?tags=cats": ">a.test<", "/instances/a.test": `Given hesitations`, "/instances/odd.test": `<span class="reason">odd</span>`, "/faq/deu": `<html lang="de">`, "/faq/": `<html lang="en">`, "/favicon.ico": "<svg",
 		"/lists": "Combine", "/solicitations": "Nobody asks", "/suspicions": "bots.test", "/suspicions?activity=19": "quiet.test", "/reports": "HESITATION ADDED", "/reports?domain=a.test": "odd.test",
-		"/claim": "Send me the key", "/admin": "API key", "/faq/ell": "Not translated yet", "/static/admin.js": "fetch",
+		"/claim": "Send me the key", "/admin": "API key", "/faq/ell": `<html lang="el">`, "/static/admin.js": "fetch",
 	} {
 		a := s.Request(http.MethodGet, path, nil, nil)
 		if a.Status != 200 || !strings.Contains(a.Body, want) || strings.Contains(a.Body, "<img src=x") {
