@@ -41,6 +41,9 @@ func TestPagesFitPhones(t *testing.T) {
 		if p == "/api/" {
 			run(p, says("#ui", "/censures_given/{domain}"))
 		}
+		if p == "/admin" {
+			run(p, choose(`#login input`, s.Keys["d.test"]), click(`#login button`), says("#mine", "typed.test: Spam"))
+		}
 		var width int
 		run(p, evaluated(`document.documentElement.scrollWidth`, &width))
 		if width > 360 {
