@@ -172,7 +172,7 @@ func (a *API) documents() {
 	})
 	a.Page("/api/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Fediseer API</title><link rel="stylesheet" href="/api/ui/swagger-ui.css"></head>
+		fmt.Fprint(w, `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Fediseer API</title><link rel="icon" href="/static/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/api/ui/swagger-ui.css"><style>body{margin:0}#ui{overflow-x:auto;overflow-wrap:anywhere}</style></head>
 <body><div id="ui"></div><script src="/api/ui/swagger-ui-bundle.js"></script><script src="/api/start.js"></script></body></html>`)
 	})
 	a.Page("/api/start.js", func(w http.ResponseWriter, _ *http.Request) {

@@ -21,6 +21,9 @@ type faqEntry struct {
 	Opens bool
 }
 
+// htmlLang maps the languages of the questions to the names that HTML has for them.
+var htmlLang = map[string]string{"eng": "en", "deu": "de", "ell": "el"}
+
 // faq shows the questions in a language. Unknown languages lead to the English page.
 func (s *site) faq(w http.ResponseWriter, r *http.Request) {
 	lang := r.PathValue("lang")
@@ -43,7 +46,7 @@ func (s *site) faq(w http.ResponseWriter, r *http.Request) {
 		entries = append(entries, faqEntry{Entry: e, Anchor: slug(e.Question), HTML: template.HTML(b.String()), Opens: e.Category != category})
 		category = e.Category
 	}
-	s.render(w, http.StatusOK, "faq", "Questions and answers", map[string]any{"Lang": lang, "Languages": faq.Languages, "Entries": entries})
+	s.renderIn(w, htmlLang[lang], http.StatusOK, "faq", "Questions and answers", map[string]any{"Lang": lang, "Languages": faq.Languages, "Entries": entries})
 }
 
 // slug makes an anchor of a heading: "What is a guarantee?" becomes "what-is-a-guarantee".

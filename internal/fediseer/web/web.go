@@ -43,8 +43,7 @@ type site struct {
 }
 
 var functions = template.FuncMap{
-	// rich shows text of a stranger: it is sanitised when it is stored, and again here.
-	"rich": func(s string) template.HTML { return template.HTML(fediseer.Sanitize(s)) },
+	"rich": rich, "labels": labels, "evidence": evidence,
 	"known": func(b *bool) string {
 		return map[bool]string{true: "yes", false: "no"}[b != nil && *b] + map[bool]string{true: "", false: " (unknown)"}[b != nil]
 	},
@@ -92,8 +91,11 @@ func Register(a *api.API, cfg Config, svc *trust.Service, nodes *observer.Source
 	if err != nil {
 		panic(err) // embedded
 	}
-	for _, name := range []string{"style.css", "claim.js", "admin.js", "copy.js"} {
-		a.Page("/static/"+name, func(w http.ResponseWriter, r *http.Request) {
+	for path, name := range map[string]string{"/static/style.css": "style.css", "/static/claim.js": "claim.js", "/static/admin.js": "admin.js",
+		"/static/copy.js": "copy.js", "/static/icon.svg": "icon.svg",
+		"/favicon.ico": "icon.svg", // where browsers look if a page names no icon
+	} {
+		a.Page(path, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "public, max-age=600")
 			http.ServeFileFS(w, r, static, name)
 		})
@@ -102,14 +104,20 @@ func Register(a *api.API, cfg Config, svc *trust.Service, nodes *observer.Source
 
 // page is what every template gets.
 type page struct {
-	Title  string
+	Title string
+	// Lang is the language of the text, as HTML names it.
+	Lang   string
 	Config Config
 	Data   any
 }
 
 func (s *site) render(w http.ResponseWriter, status int, name, title string, data any) {
+	s.renderIn(w, "en", status, name, title, data)
+}
+
+func (s *site) renderIn(w http.ResponseWriter, lang string, status int, name, title string, data any) {
 	var b strings.Builder
-	if err := s.pages[name].Execute(&b, page{Title: title, Config: s.cfg, Data: data}); err != nil {
+	if err := s.pages[name].Execute(&b, page{Title: title, Lang: lang, Config: s.cfg, Data: data}); err != nil {
 		http.Error(w, "The page could not be made", http.StatusInternalServerError)
 		return
 	}
@@ -258,7 +266,7 @@ func (s *site) instance(w http.ResponseWriter, r *http.Request) {
 		lists = append(lists, l)
 	}
 	s.render(w, http.StatusOK, "instance", string(d), map[string]any{"In": in, "Chain": drawChain(chain, below), "Unbroken": chain.Unbroken(),
-		"BrokenAt": chain.BrokenAt(), "Below": below, "Lists": lists, "Base": s.cfg.BaseURL})
+		"BrokenAt": chain.BrokenAt(), "Below": len(below), "MaxBelow": maxBelow, "Lists": lists, "Base": s.cfg.BaseURL})
 }
 
 func (s *site) lists(w http.ResponseWriter, r *http.Request) {

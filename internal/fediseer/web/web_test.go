@@ -86,6 +86,19 @@ func evaluated[T any](expression string, to *T) step {
 	return into(chromedp.Evaluate[T](expression), to)
 }
 
+// runner returns what takes steps and, if one fails, ends the test with what the browser showed.
+func runner(ctx context.Context, t *testing.T) func(what string, steps ...step) {
+	return func(what string, steps ...step) {
+		t.Helper()
+		for _, f := range steps {
+			if err := f(ctx); err != nil {
+				shown, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.location + "\n" + document.body.innerText`))
+				t.Fatalf("%s: %v\n%s", what, err, shown)
+			}
+		}
+	}
+}
+
 // What an admin does on the pages: claim, log in, guarantee, censure, look at the chain and at lists, copy a badge.
 func TestPages(t *testing.T) {
 	t.Parallel()
@@ -95,15 +108,7 @@ func TestPages(t *testing.T) {
 	s.Guarantee("fediseer.com", "a.test", "b.test")
 	s.Says("Changed", "b.test", http.MethodPut, "/censures/evil.test", map[string]string{"reason": "spam <script>document.title='owned'</script>", "evidence": "see"})
 	s.Net.Add(fediversetest.Lemmy("new.test", "boss"), fediversetest.Host{Domain: "mute.test", Software: "mastodon", Approval: new(bool)})
-	run := func(what string, steps ...step) {
-		t.Helper()
-		for _, f := range steps {
-			if err := f(ctx); err != nil {
-				shown, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.location + "\n" + document.body.innerText`))
-				t.Fatalf("%s: %v\n%s", what, err, shown)
-			}
-		}
-	}
+	run := runner(ctx, t)
 	run("search leads to the instance",
 		visit(s.URL()+"/"),
 		write(`.search input`, "https://B.test/"),
@@ -194,9 +199,9 @@ func TestPagesWithoutBrowser(t *testing.T) {
 	s.Says("Changed", "a.test", http.MethodPut, "/tags", map[string]string{"tags_csv": `<img src=x onerror=alert(1)>,cats`})
 	s.Says("Changed", "a.test", http.MethodPut, "/hesitations/odd.test", map[string]string{"reason": "<b>odd</b>", "evidence": "<img src=x>"})
 	for path, want := range map[string]string{
-		"/": "/claim", "/instances": "a.test", "/instances?q=a.t&guarantors=0": ">a.test<", "/instances?tags=cats": ">a.test<", "/instances/a.test": `Given hesitations`, "/instances/odd.test": "<b>odd</b>",
+		"/": "/claim", "/instances": "a.test", "/instances?q=a.t&guarantors=0": ">a.test<", "/instances?tags=cats": ">a.test<", "/instances/a.test": `Given hesitations`, "/instances/odd.test": `<span class="reason">odd</span>`, "/faq/deu": `<html lang="de">`, "/faq/": `<html lang="en">`, "/favicon.ico": "<svg",
 		"/lists": "Combine", "/solicitations": "Nobody asks", "/suspicions": "bots.test", "/suspicions?activity=19": "quiet.test", "/reports": "HESITATION ADDED", "/reports?domain=a.test": "odd.test",
-		"/claim": "Send me the key", "/admin": "API key", "/faq/ell": "Not translated yet", "/static/admin.js": "fetch",
+		"/claim": "Send me the key", "/admin": "API key", "/faq/ell": `<html lang="el">`, "/static/admin.js": "fetch",
 	} {
 		a := s.Request(http.MethodGet, path, nil, nil)
 		if a.Status != 200 || !strings.Contains(a.Body, want) || strings.Contains(a.Body, "<img src=x") {

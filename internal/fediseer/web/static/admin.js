@@ -28,6 +28,12 @@ function show(tag, text) {
   return e;
 }
 
+// plain is what a text says when its markup is taken away. The document that reads the markup never becomes part of the
+// page, so nothing in it runs or loads.
+function plain(markup) {
+  return new DOMParser().parseFromString(markup, "text/html").body.textContent;
+}
+
 async function mine() {
   const box = document.getElementById("mine");
   box.replaceChildren();
@@ -35,7 +41,7 @@ async function mine() {
     box.append(show("h3", title));
     const doc = await call("GET", "/" + path + "/" + encodeURIComponent(me.domain) + (field ? "?limit=100" : ""));
     const list = document.createElement("ul");
-    for (const x of doc.instances) list.append(show("li", x.domain + (field && x[field] && x[field].length ? ": " + x[field].join(", ") : "")));
+    for (const x of doc.instances) list.append(show("li", x.domain + (field && x[field] && x[field].length ? ": " + x[field].map(plain).join(", ") : "")));
     box.append(doc.instances.length ? list : show("p", "none"));
   }
 }
@@ -80,14 +86,15 @@ const acts = {
   guarantee: (d) => ["/guarantees/" + name(d)],
   judge: (d, method) => {
     const fields = d.kind === "endorsements" ? ["reason"] : ["reason", "evidence"];
-    const body = method === "PATCH" ? Object.fromEntries(fields.map((f) => [f, d[f]])) : pick(d, ...fields);
+    const body = pick(d, ...fields); // a field that is left empty keeps what is stored
+    if (method === "PATCH") for (const f of fields) if (d["clear_" + f]) body[f] = "";
     return ["/" + d.kind + "/" + name(d), method === "DELETE" ? undefined : body];
   },
   rebut: (d, method) => ["/rebuttals/" + name(d), method === "DELETE" ? undefined : {rebuttal: d.rebuttal}],
   tags: (d) => ["/tags", {tags_csv: d.tags_csv}],
   solicit: (d) => ["/solicitations", pick(d, "guarantor", "comment")],
   settings: (d) => {
-    const body = pick(d, "visibility_endorsements", "visibility_censures", "visibility_hesitations");
+    const body = pick(d, "visibility_endorsements", "visibility_censures", "visibility_hesitations", "pm_proxy");
     for (const f of ["sysadmins", "moderators"]) if (d[f] !== "") body[f] = Number(d[f]);
     return ["/whitelist/" + encodeURIComponent(me.domain), body];
   },
@@ -110,6 +117,7 @@ for (const form of document.querySelectorAll("form[data-act]")) {
         say("The new key: " + doc.new_key, true);
         return;
       }
+      for (const box of form.querySelectorAll("input[type=checkbox]")) box.checked = false;
       await enter();
       say(doc.message === "OK" ? "It was so already." : "Done.", true);
     } catch (e) {
