@@ -171,7 +171,7 @@ func (e *Engine) seed(ctx context.Context) error {
 	anon := e.users[horde.Anonymous]
 	if anon == nil {
 		anon = &user{User: horde.User{
-			ID: horde.Anonymous, Name: "Anonymous", OAuthID: "anon", Created: now, LastActive: now,
+			ID: horde.Anonymous, Name: "Anonymous", OAuthID: horde.AnonymousOAuthID, Created: now, LastActive: now,
 			PublicWorkers: true, Concurrency: horde.AnonymousConcurrency,
 		}}
 		e.users[horde.Anonymous] = anon

@@ -259,13 +259,17 @@ func (e *Engine) NewKeyFor(ctx context.Context, id horde.UserID) (string, error)
 		if u == nil || id == horde.Anonymous {
 			return nil, 0, horde.ErrUserNotFound
 		}
-		delete(e.byKey, u.KeyHash)
-		u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
-		e.byKey[u.KeyHash] = u
+		e.rekey(u, key)
 		e.open.user(u)
 		return u, seesAll, nil
 	})
 	return key, err
+}
+
+func (e *Engine) rekey(u *user, key string) {
+	delete(e.byKey, u.KeyHash)
+	u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
+	e.byKey[u.KeyHash] = u
 }
 
 // UserChanged are the new values of what a change to a user set. A nil field was not changed.

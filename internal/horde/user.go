@@ -126,6 +126,9 @@ func (u *User) SetRole(r Roles, on bool) {
 // Alias is the unique, public name of an account.
 func (u *User) Alias() string { return fmt.Sprintf("%s#%d", u.Name, u.ID) }
 
+// AnonymousOAuthID is the OAuth id of the anonymous account.
+const AnonymousOAuthID = "anon"
+
 // Class is how an account came to be.
 type Class uint8
 

@@ -68,6 +68,8 @@ type Config struct {
 	ImageModels, TextModels []string
 	// SyncImages makes images as durable as everything else, at the price of two waits for the disk for each.
 	SyncImages bool
+	// TestUsers lets integration tests on this machine make themselves accounts, moderators too.
+	TestUsers bool
 	// Pages are served beside the API; nil serves none.
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
@@ -156,6 +158,9 @@ func (n *Node) open(ctx context.Context) error {
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
 	v2.Register(router, n.Engine, n.Version, n.active.Load)
+	if n.TestUsers {
+		v2.RegisterTestUsers(router, n.Engine)
+	}
 	router.Mount(blob.PathPrefix, nil, disk, http.MethodGet, http.MethodPut)
 	if n.Pages != nil {
 		n.Pages(n, router)
