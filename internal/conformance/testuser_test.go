@@ -25,11 +25,11 @@ func TestAccountsForIntegrationTests(t *testing.T) {
 	s.shows(s.get("/find_user", key), fields{"username": first.str("username"), "kudos": 10000, "moderator": true})
 
 	// Found again by the OAuth id: renamed, with another key, less kudos and fewer roles.
-	again := s.want(from("[::1]:5000", fields{"username": "<i>", "moderator": false, "trusted": false, "kudos": 5}), http.StatusOK)
-	s.shows(again, fields{"user_id": first.str("user_id"), "kudos": 5, "trusted": false, "moderator": false, "created": false})
+	again := s.want(from("[::1]:5000", fields{"username": "<i>", "moderator": false, "trusted": false, "kudos": 500}), http.StatusOK)
+	s.shows(again, fields{"user_id": first.str("user_id"), "kudos": 500, "trusted": false, "moderator": false, "created": false})
 	s.want(s.get("/find_user", key), http.StatusNotFound)
-	s.shows(s.get("/find_user", account{key: again.str("api_key")}), fields{"kudos": 5, "moderator": false, "trusted": false})
-	s.shows(s.want(from("[::ffff:127.0.0.1]:1", fields{"kudos": nil}), http.StatusOK), fields{"kudos": 5, "moderator": true, "trusted": true})
+	s.shows(s.get("/find_user", account{key: again.str("api_key")}), fields{"kudos": 500, "moderator": false, "trusted": false})
+	s.shows(s.want(from("[::ffff:127.0.0.1]:1", fields{"kudos": nil}), http.StatusOK), fields{"kudos": 500, "moderator": true, "trusted": true})
 	s.shows(s.want(from(here, fields{"oauth_id": "another"}), http.StatusCreated), fields{"created": true})
 
 	for _, bad := range []any{
