@@ -13,6 +13,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"runtime"
@@ -32,7 +33,9 @@ const (
 	// maxConns bounds the connections to PostgreSQL.
 	maxConns = 16
 	// maxTries bounds how often a transaction that lost against others is run.
-	maxTries = 12
+	maxTries = 20
+	// longestPause bounds the pause before a transaction is run again; it doubles from a millisecond, less a random part.
+	longestPause = 250 * time.Millisecond
 )
 
 // Store is a database. All methods may be called from any goroutine.
@@ -154,6 +157,12 @@ func (s *Store) Update(ctx context.Context, f func(*Tx) error) error {
 		err := s.run(ctx, s.write, &s.dialect.update, f)
 		if err == nil || !s.dialect.retry(err) || try == maxTries {
 			return err
+		}
+		// The losers come back at different times, or they would lose against each other again.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(min(time.Millisecond<<try, longestPause))):
 		}
 	}
 }
