@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 )
 
 // DefaultSalt is the published salt of old installations. A service refuses to start with it unless told otherwise.
@@ -15,11 +16,16 @@ const DefaultSalt = "s0m3s3cr3t"
 // keyBytes makes a key of 22 characters in base64url without padding.
 const keyBytes = 16
 
-// NewKey returns a fresh API key from the system's random source.
+// NewKey returns a fresh API key from the system's random source. It has at most one underscore: keys are sent in messages
+// that are Markdown, where a pair of them may be taken for emphasis and vanish. That costs less than a tenth of a bit.
 func NewKey() string {
 	b := make([]byte, keyBytes)
-	rand.Read(b) // never fails: it crashes the program instead
-	return base64.RawURLEncoding.EncodeToString(b)
+	for {
+		rand.Read(b) // never fails: it crashes the program instead
+		if key := base64.RawURLEncoding.EncodeToString(b); strings.Count(key, "_") < 2 {
+			return key
+		}
+	}
 }
 
 // HashKey is the form in which a key is stored and looked up: lower case hex SHA-256 of salt and key.
