@@ -123,8 +123,10 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 	if w.RequireUpfrontKudos {
 		search.Affordable = e.affordable
 	}
-	search.Barred = func(id horde.RequestID) bool {
-		return w.tricked[id] || e.betterElsewhere(e.requests[id], w.worker, now)
+	if len(w.tricked) > 0 || now.Sub(w.failed) <= elsewhere {
+		search.Barred = func(id horde.RequestID) bool {
+			return w.tricked[id] || e.betterElsewhere(e.requests[id], w.worker, now)
+		}
 	}
 	found, skipped := q.Match(search)
 	if found == nil {

@@ -55,6 +55,8 @@ type worker struct {
 	owner *user
 	// tricked are the requests that the worker was given a decoy of. It may be lost in a crash.
 	tricked map[horde.RequestID]bool
+	// failed is when the worker last gave a job back as failed. It may be lost in a crash.
+	failed time.Time
 	// lazy is set when the record lacks something of the worker that may be lost.
 	lazy bool
 	// online is the offer as of the last full check-in, for questions about who could take a request: see standing. Nil
@@ -88,7 +90,7 @@ func (r *request) gaveBack(w *worker, now time.Time) {
 	if r.returned == nil {
 		r.returned = map[horde.WorkerID]time.Time{}
 	}
-	r.returned[w.ID] = now
+	r.returned[w.ID], w.failed = now, now
 }
 
 type job struct {

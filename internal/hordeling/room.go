@@ -12,9 +12,6 @@ import (
 	"horde/internal/hordeling/archive"
 )
 
-// blockBytes is the least that the archive counts for a row or an object; it rounds up to it.
-const blockBytes = 4096
-
 // room keeps the archive from evicting what somebody may still fetch by a link. The archive evicts what was not used for
 // longest, so what was used within the life of a link is safe exactly as long as all of that fits the budget; room adds
 // it up, and lets nothing in beyond. It is safe for use by many goroutines.
@@ -43,11 +40,6 @@ func newRoom(a *archive.Archive, budget int64, life time.Duration) *room {
 	return &room{archive: a, budget: budget, life: life, used: make(map[string]use)}
 }
 
-// cost is what the archive counts for a row and its object; object is 0 where there is none.
-func cost(object int64) int64 {
-	return blockBytes + (object+blockBytes-1)/blockBytes*blockBytes
-}
-
 // touch notes a use of stem. It is called with gate held.
 func (r *room) touch(stem string, bytes int64) {
 	r.mu.Lock()
@@ -72,7 +64,7 @@ func (r *room) find(ctx context.Context, stem string) (*archive.Row, error) {
 	defer r.gate.RUnlock()
 	row, err := r.archive.Find(ctx, stem)
 	if row != nil {
-		r.touch(stem, cost(row.Size))
+		r.touch(stem, archive.Cost(row.Size))
 	} else if err == nil {
 		r.drop(stem)
 	}
@@ -88,7 +80,7 @@ func (r *room) object(ctx context.Context, key string) (*blob.Reader, *archive.R
 	defer r.gate.RUnlock()
 	object, row, err := r.archive.Object(ctx, key)
 	if row != nil {
-		r.touch(archive.Stem(row.FileID, row.SourceSHA256), cost(row.Size))
+		r.touch(archive.Stem(row.FileID, row.SourceSHA256), archive.Cost(row.Size))
 	}
 	return object, row, err
 }
@@ -106,7 +98,7 @@ func (r *room) keep(stem string, object int64, put func() error) (ok bool, err e
 	if err := put(); err != nil {
 		return true, err
 	}
-	r.touch(stem, cost(object))
+	r.touch(stem, archive.Cost(object))
 	return true, nil
 }
 
@@ -128,7 +120,7 @@ func (r *room) fits(stem string, object int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if r.bytes+cost(object) > r.budget || now.Sub(r.swept) > r.life {
+	if r.bytes+archive.Cost(object) > r.budget || now.Sub(r.swept) > r.life {
 		r.swept = now
 		for s, u := range r.used {
 			if now.Sub(u.last) > r.life {
@@ -138,5 +130,5 @@ func (r *room) fits(stem string, object int64) bool {
 		}
 	}
 	others := r.bytes - r.used[stem].bytes
-	return others == 0 || others+cost(object) <= r.budget
+	return others == 0 || others+archive.Cost(object) <= r.budget
 }

@@ -278,6 +278,24 @@ func TestScribeGivesUpWithoutAServer(t *testing.T) {
 	})
 }
 
+// Who starts a worker before its inference server and thinks better of it need not wait two minutes.
+func TestScribeLeavesAtOnceWhileItWaitsForAServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var probes []error
+		for range 100 {
+			probes = append(probes, backend.Errorf(backend.Unreachable, "refused"))
+		}
+		stop := make(chan os.Signal, 1)
+		start := time.Now()
+		time.AfterFunc(10*time.Second, func() { stop <- os.Interrupt })
+		err := run(t.Context(), testConfig(t), UI{Stop: stop}, Backends{Text: &fakeText{probes: probes}}, []string{"scribe"}, (&fakeHorde{}).options()...)
+		if err != nil || time.Since(start) > 11*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 // Worked example 21 and the table of section 4.6.
 func TestJudge(t *testing.T) {
 	t.Parallel()

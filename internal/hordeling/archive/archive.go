@@ -191,6 +191,9 @@ func (a *Archive) scan(ctx context.Context) error {
 	return nil
 }
 
+// Cost is what a row and its object count against the budget, in bytes. object is the object's size, 0 where there is none.
+func Cost(object int64) int64 { return blockBytes + onDisk(object) }
+
 func onDisk(size int64) int64 { return (size + blockBytes - 1) / blockBytes * blockBytes }
 
 // stemOf returns the stem of a row's or object's key.
@@ -280,7 +283,7 @@ func (a *Archive) Find(ctx context.Context, stem string) (*Row, error) {
 		if !row.Expires.IsZero() && !time.Now().Before(row.Expires) {
 			return nil, a.drop(ctx, stem)
 		}
-		a.remember(stem, row, blockBytes, true)
+		a.remember(stem, row, Cost(0), true)
 		return row, nil
 	}
 	ok, err := a.intact(ctx, stem, row, verified)
@@ -291,7 +294,7 @@ func (a *Archive) Find(ctx context.Context, stem string) (*Row, error) {
 		a.cfg.Log.WarnContext(ctx, "an object is missing or damaged and will be made again", "stem", stem)
 		return nil, a.drop(ctx, stem)
 	}
-	a.remember(stem, row, onDisk(row.Size)+blockBytes, true)
+	a.remember(stem, row, Cost(row.Size), true)
 	return row, nil
 }
 
@@ -377,7 +380,7 @@ func (a *Archive) Keep(ctx context.Context, stem string, row *Row, object []byte
 	if err != nil {
 		return fmt.Errorf("archive: keeping %s: %w", stem, err)
 	}
-	a.remember(stem, row, onDisk(row.Size)+blockBytes, true)
+	a.remember(stem, row, Cost(row.Size), true)
 	a.evict(ctx, stem)
 	return nil
 }
@@ -390,7 +393,7 @@ func (a *Archive) KeepRefusal(ctx context.Context, stem string, row *Row) error 
 	if err := a.writeRow(ctx, stem, row); err != nil {
 		return fmt.Errorf("archive: keeping the refusal of %s: %w", stem, err)
 	}
-	a.remember(stem, row, blockBytes, true)
+	a.remember(stem, row, Cost(0), true)
 	a.evict(ctx, stem)
 	return nil
 }
