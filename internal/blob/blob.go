@@ -81,7 +81,8 @@ type Info struct {
 // Store keeps objects. All methods are safe for concurrent use and return ErrKey for a malformed key. What a method
 // stored survives the end of the process; what else it survives is the implementation's to say.
 type Store interface {
-	// Put stores data as a kept object and replaces whatever the key had. ErrTooLarge, ErrFull.
+	// Put stores data as a kept object, in place of an upload. What is kept already stays: it is never exchanged. ErrTooLarge,
+	// ErrFull.
 	Put(ctx context.Context, key Key, data []byte) error
 	// Seal makes the upload of key a kept object and describes it. Of a kept object it describes that, and an upload
 	// that came later is not looked at: sealing twice is harmless. ErrNotFound where there is neither.

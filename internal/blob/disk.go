@@ -111,6 +111,10 @@ func (d *Disk) Put(ctx context.Context, key Key, data []byte) error {
 	}
 	unlock := d.lock(key)
 	defer unlock()
+	if _, err := os.Stat(d.path(dirKept, key)); err == nil {
+		os.Remove(temp)
+		return nil
+	}
 	if err := d.rename(temp, d.path(dirKept, key)); err != nil {
 		os.Remove(temp)
 		return err

@@ -280,6 +280,42 @@ func TestB071OneCensoredResultOfFour(t *testing.T) {
 	}
 }
 
+// What was accepted and paid for is what its requester sees, whatever the worker sends later.
+func TestAnAcceptedImageIsNotExchanged(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	u, w := s.user(100, 0), s.user(0, 0)
+	id := s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
+	job := s.job(s.popImage(w, "w", nil))
+	submit := func(m image.Image) answer {
+		return s.call("POST", "/generate/submit", w, fields{"id": job, "generation": base64PNG(m), "seed": 1})
+	}
+	s.want(submit(opaque(64, 64)), http.StatusOK)
+	link := s.status("image", id).str("generations", 0, "img")
+	before := s.want(s.fetch(link), http.StatusOK).text
+	s.refused(submit(opaque(128, 64)), http.StatusBadRequest, "DuplicateGen")
+	if s.fetch(link).text != before {
+		t.Error("another image is shown")
+	}
+}
+
+func TestWhatIsWrittenLazilyOutlivesAStop(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		w := s.user(0, 0)
+		for range 12 {
+			s.popText(w, "w", nil)
+			time.Sleep(45 * time.Second)
+			s.popText(w, "w", nil)
+			before := s.get("/workers/name/w", account{}).number("uptime")
+			s.away(time.Second)
+			if after := s.get("/workers/name/w", account{}).number("uptime"); after != before {
+				t.Fatalf("uptime was %v, and is %v after a stop", before, after)
+			}
+		}
+	})
+}
+
 func TestB079TransparencySurvives(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -43,7 +43,8 @@ type server struct {
 	t testing.TB
 }
 
-// away lets a long time pass while the node is stopped, for every second of a running one costs something.
+// away lets a long time pass while the node is stopped, for every second of a running one costs something. The books are
+// audited meanwhile.
 func (s *server) away(d time.Duration) {
 	s.t.Helper()
 	cfg := s.Config
@@ -51,6 +52,9 @@ func (s *server) away(d time.Duration) {
 		s.t.Fatalf("close the node: %v", err)
 	}
 	time.Sleep(d)
+	if report, err := node.Audit(s.t.Context(), cfg); err != nil || len(report.Findings) > 0 {
+		s.t.Errorf("audit: %q, %v", report.Findings, err)
+	}
 	n, err := node.Open(s.t.Context(), cfg)
 	if err != nil {
 		s.t.Fatalf("open the node again: %v", err)

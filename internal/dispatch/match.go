@@ -136,6 +136,7 @@ func (m *match) take(e *Entry, friend bool) verdict {
 	}
 	if len(w.Blacklist) > 0 {
 		prompt := strings.ToLower(o.Prompt)
+		m.looks += len(w.Blacklist) * (1 + len(prompt)/1024) / 16 // a long search counts as several looks
 		for _, word := range w.Blacklist {
 			if strings.Contains(prompt, word) {
 				m.skipped.Blacklist++

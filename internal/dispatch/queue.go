@@ -7,7 +7,7 @@
 // Requests with equal needs fall in one class. A pop tests the needs of each class that shares a model with the worker once,
 // and then looks at the first requests of the classes that fit; a million waiting requests cost it what a thousand do. What
 // differs between requests of a class is tested request by request, in order: size (with whole branches skipped), targeted
-// workers, the worker's word blacklist, the requester's balance.
+// workers, the worker's word blacklist, the requester's balance. A pop that finds nothing tests every class, to say why.
 //
 // # Order
 //

@@ -11,7 +11,7 @@ import (
 const (
 	sweepEvery = time.Second      // leases and expiry
 	flushEvery = 30 * time.Second // what is written lazily
-	trustEvery = time.Minute      // accounts that became old enough
+	trustEvery = time.Minute      // accounts that became old enough, models that nobody serves any more
 )
 
 // clockLoop does everything that happens because time passes.
@@ -23,7 +23,6 @@ func (e *Engine) clockLoop() {
 		select {
 		case <-tick.C:
 		case <-e.stop:
-			_ = e.do(e.flush)
 			return
 		}
 		_ = e.do(func() {
@@ -34,6 +33,11 @@ func (e *Engine) clockLoop() {
 				flushed = now
 			}
 			if now.Sub(trusted) >= trustEvery {
+				for _, p := range e.pulse {
+					for model := range p.models {
+						p.modelSpeed(model, now) // forgets what is an hour old
+					}
+				}
 				for _, u := range e.users {
 					e.promote(u, now)
 				}

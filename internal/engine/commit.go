@@ -84,6 +84,9 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 		delete(e.jobs, j.ID)
 		delete(e.running, j.ID)
 		delete(e.open.jobs, j)
+		if j.Decoy && j.worker != nil {
+			delete(j.worker.tricked, r.ID)
+		}
 	}
 	delete(e.requests, r.ID)
 	delete(r.user.requests, r.ID)
@@ -198,6 +201,7 @@ func (e *Engine) commitLoop() {
 		case <-e.wake:
 		case <-e.stop:
 			stopping = true
+			_ = e.do(e.flush) // here, not in the other loop: this write is the last
 		}
 		e.writing.Lock()
 		if b, err := e.write(); err != nil {

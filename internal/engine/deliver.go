@@ -43,10 +43,11 @@ func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDel
 		d.metadata = append(d.metadata, horde.Metadata{Type: *m.Type, Value: *m.Value, Ref: str(m.Ref)})
 		d.censored = d.censored || *m.Type == "censorship"
 	}
-	if err := e.owns(key, d); err != nil {
+	running, err := e.owns(key, d)
+	if err != nil {
 		return 0, err
 	}
-	if !d.faulted() {
+	if running && !d.faulted() {
 		if err := e.keepImage(ctx, d); err != nil {
 			return 0, e.spoiled(ctx, key, d, err)
 		}
@@ -70,19 +71,25 @@ func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDeliv
 		d.metadata = append(d.metadata, horde.Metadata{Type: "censorship", Value: "csam"})
 	}
 	d.result = strings.ReplaceAll(d.generation, "\x00", "\uFFFD")
-	if err := e.owns(key, d); err != nil {
+	if _, err := e.owns(key, d); err != nil {
 		return 0, err
 	}
 	return e.deliver(ctx, key, d)
 }
 
-// owns makes the checks of a submit before anything is looked at: the job exists, and it is the caller's to end.
-func (e *Engine) owns(key string, d *delivery) error {
+// owns makes the checks of a submit before anything is looked at: the job exists, and it is the caller's to end. It tells
+// whether the job is still running: only then is there a use for what was made.
+func (e *Engine) owns(key string, d *delivery) (running bool, err error) {
 	var refusal *horde.Error
-	if err := e.do(func() { _, refusal = e.jobFor(key, d) }); err != nil {
-		return err
+	if err := e.do(func() {
+		var j *job
+		if j, refusal = e.jobFor(key, d); refusal == nil {
+			running = j.State == horde.JobRunning
+		}
+	}); err != nil {
+		return false, err
 	}
-	return asError(refusal)
+	return running, asError(refusal)
 }
 
 func (e *Engine) jobFor(key string, d *delivery) (*job, *horde.Error) {
@@ -151,11 +158,15 @@ func (e *Engine) deliver(ctx context.Context, key string, d *delivery) (float64,
 	if err := e.do(func() { o = e.end(key, d, time.Now().UTC()) }); err != nil {
 		return 0, err
 	}
+	notice := o.delivered != nil && o.order.Webhook != ""
+	if notice { // the client is told even if the worker hangs up meanwhile
+		ctx = context.WithoutCancel(ctx)
+	}
 	if err := e.durable(ctx, o.wait); err != nil {
 		return 0, unavailable(err)
 	}
-	if o.delivered != nil && o.order.Webhook != "" {
-		e.notify(context.WithoutCancel(ctx), *o.delivered, o.order)
+	if notice {
+		e.notify(ctx, *o.delivered, o.order)
 	}
 	return o.reward, asError(o.refusal)
 }

@@ -392,7 +392,7 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 		}),
 		field(c.UsageMultiplier != nil, rightAdmin, nil, func() {
 			u.UsageMultiplier = *c.UsageMultiplier
-			out.UsageMultiplier = &u.UsageMultiplier
+			out.UsageMultiplier = c.UsageMultiplier
 		}),
 		role(c.Moderator, rightAdmin, horde.Moderator, &out.Moderator),
 		field(c.Concurrency != nil, rightModerator, nil, func() {
@@ -479,7 +479,8 @@ func (e *Engine) afterRoles(u *user, c *horde.UserChange, out *UserChanged, now 
 			u.Concurrency = horde.DefaultConcurrency
 		}
 		if u.Concurrency != before {
-			out.Concurrency = &u.Concurrency
+			changed := u.Concurrency // read after the lock is gone
+			out.Concurrency = &changed
 		}
 	}
 	if u.Has(horde.Trusted) {
@@ -552,7 +553,11 @@ func (e *Engine) wipe(u *user, now time.Time) {
 	delete(e.byKey, u.KeyHash)
 	delete(e.byOAuth, u.OAuthID)
 	delete(e.services, u.PasskeyHash)
-	u.Name, u.OAuthID = "<wiped>", "<wiped>:"+u.ID.String()
+	login := "<wiped>:" + u.ID.String()
+	if u.Class() == horde.ClassPseudonymous {
+		login = uuid.NewString() // the class decides on the floor of the balance, which stays
+	}
+	u.Name, u.OAuthID = "<wiped>", login
 	u.KeyHash, u.PasskeyHash, u.PasskeyHint, u.Contact, u.AdminComment, u.Suspicions = "", "", "", "", "", nil
 	u.WipedAt = now
 }

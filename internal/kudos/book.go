@@ -74,9 +74,6 @@ func (b *Book) Earnings(id horde.WorkerID) *Earnings {
 // Forget drops the earnings of a deleted worker. What its owner got from them stays.
 func (b *Book) Forget(id horde.WorkerID) { delete(b.workers, id) }
 
-// Last is the number of the last event.
-func (b *Book) Last() int64 { return b.last }
-
 // Systems copies the balances of all system accounts.
 func (b *Book) Systems() map[AccountClass]horde.Kudos { return maps.Clone(b.system) }
 
