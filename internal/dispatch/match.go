@@ -127,15 +127,15 @@ func (m *match) limit(c *class) Size {
 
 // take tests what differs between requests of a class.
 func (m *match) take(e *Entry, friend bool) verdict {
-	o, w := e.Request.Order, m.Offer.Worker
-	if len(e.targets) > 0 && slices.Contains(e.targets, w.ID) == o.WorkerBlacklist {
+	w := m.Offer.Worker
+	if len(e.targets) > 0 && slices.Contains(e.targets, w.ID) == e.barring {
 		return refuse
 	}
 	if m.Barred != nil && m.Barred(e.Request.ID) {
 		return refuse
 	}
 	if len(w.Blacklist) > 0 {
-		prompt := strings.ToLower(o.Prompt)
+		prompt := strings.ToLower(e.Request.Order.Prompt())
 		m.looks += len(w.Blacklist) * (1 + len(prompt)/1024) / 16 // a long search counts as several looks
 		for _, word := range w.Blacklist {
 			if strings.Contains(prompt, word) {

@@ -98,7 +98,9 @@ type Entry struct {
 	serial  uint64
 	size    Size
 	things  float64 // of one result
+	// targets are the only workers that may serve the request or, with barring, those that may not.
 	targets []horde.WorkerID
+	barring bool
 	general node
 	own     node
 	aimed   []*node // one for each allowed worker
@@ -113,13 +115,12 @@ func New(kind horde.Kind) *Queue {
 	}
 }
 
-// Add puts a request with something left into the queue.
-func (q *Queue) Add(r *horde.Request) *Entry {
-	o := r.Order
+// Add puts a request with something left into the queue. o is its order, which the queue does not keep.
+func (q *Queue) Add(r *horde.Request, o *horde.Order) *Entry {
 	q.serial++
 	e := &Entry{
 		Request: r, class: q.class(o.Needs()), base: r.AgeingBase(), created: r.Created.UnixNano(), serial: q.serial,
-		size: sizeOf(o), things: o.Things(), targets: o.Workers,
+		size: sizeOf(o), things: o.Things(), targets: o.Workers, barring: o.WorkerBlacklist,
 	}
 	c := e.class
 	c.count++

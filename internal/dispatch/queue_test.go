@@ -82,7 +82,7 @@ func naive(requests []*horde.Request, p *Pop) *horde.Request {
 }
 
 func naiveFits(r *horde.Request, p *Pop) bool {
-	o, w := r.Order, p.Offer.Worker
+	o, w := orderOf(r), p.Offer.Worker
 	needs := o.Needs()
 	if p.Offer.Misfit(&needs, needs.ModelList()) != 0 {
 		return false
@@ -122,13 +122,13 @@ func TestMatchEqualsANaiveMatcher(t *testing.T) {
 		var requests []*horde.Request
 		entries := map[*horde.Request]*Entry{}
 		now := epoch
-		add := func(r *horde.Request) { entries[r] = q.Add(r) }
+		add := func(r *horde.Request) { entries[r] = q.Add(r, orderOf(r)) }
 		t.Repeat(map[string]func(*rapid.T){
 			"submit": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 20_000).Draw(t, "pause")) * time.Millisecond)
 				n := rapid.IntRange(1, 3).Draw(t, "n")
 				r := &horde.Request{
-					ID: horde.NewRequestID(), User: horde.UserID(rapid.IntRange(0, 3).Draw(t, "user")), Order: drawOrder(t, kind, workers),
+					ID: horde.NewRequestID(), User: horde.UserID(rapid.IntRange(0, 3).Draw(t, "user")), Order: drawOrder(t, kind, workers).Pack(),
 					Created: now, Queued: now, Wanted: n, Left: n, Priority: int64(rapid.IntRange(-100, 100).Draw(t, "priority")),
 				}
 				requests = append(requests, r)
@@ -192,6 +192,15 @@ func TestMatchEqualsANaiveMatcher(t *testing.T) {
 	})
 }
 
+// orderOf is what a request asks for.
+func orderOf(r *horde.Request) *horde.Order {
+	o, err := r.Order.Unpack()
+	if err != nil {
+		panic(err)
+	}
+	return o
+}
+
 // checkSums compares all that the queue keeps added up with what its requests add up to.
 func checkSums(t *rapid.T, q *Queue, entries map[*horde.Request]*Entry) {
 	var results int64
@@ -199,7 +208,7 @@ func checkSums(t *rapid.T, q *Queue, entries map[*horde.Request]*Entry) {
 	users := map[horde.UserID]int{}
 	for r := range entries {
 		results += int64(r.Left)
-		things += float64(r.Left) * r.Order.Things()
+		things += float64(r.Left) * orderOf(r).Things()
 		users[r.User] += r.Left
 	}
 	n, gotResults, gotThings := q.Waiting()
@@ -249,12 +258,12 @@ func TestRankEqualsCounting(t *testing.T) {
 		var entries []*Entry
 		for i := range rapid.IntRange(1, 40).Draw(t, "requests") {
 			n := rapid.IntRange(1, 3).Draw(t, "n")
+			o := &horde.Order{Kind: horde.Text, Models: []string{rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "model")},
+				SlowWorkers: true, Text: &horde.TextParams{TextSettings: horde.TextSettings{MaxLength: &length, MaxContextLength: &context}}}
 			entries = append(entries, q.Add(&horde.Request{
 				ID: horde.NewRequestID(), Created: epoch.Add(time.Duration(i) * time.Millisecond), Queued: epoch, Wanted: n, Left: n,
-				Priority: int64(rapid.IntRange(-3, 3).Draw(t, "priority")),
-				Order: &horde.Order{Kind: horde.Text, Models: []string{rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "model")},
-					SlowWorkers: true, Text: &horde.TextParams{TextSettings: horde.TextSettings{MaxLength: &length, MaxContextLength: &context}}},
-			}))
+				Priority: int64(rapid.IntRange(-3, 3).Draw(t, "priority")), Order: o.Pack(),
+			}, o))
 		}
 		// One worker serves a and b, so those compete; nobody serves c.
 		w := &horde.Worker{Kind: horde.Text, MaxLength: 512, MaxContextLength: 4096, Speed: 10, AllowUnsafeIP: true}
@@ -262,7 +271,7 @@ func TestRankEqualsCounting(t *testing.T) {
 		for _, e := range entries {
 			want := Rank{}
 			for _, o := range entries {
-				competes := (o.Request.Order.Models[0] == "c") == (e.Request.Order.Models[0] == "c")
+				competes := (o.class.models[0] == "c") == (e.class.models[0] == "c")
 				if competes && !less(e, o) {
 					want.Position++
 					want.Results += int64(o.Request.Left)
@@ -285,7 +294,7 @@ func fill(n int) *Queue {
 			Image: &horde.ImageParams{Width: 512 + 64*(i%9), Height: 512, Steps: 20 + i%31, Sampler: "k_euler_a", Karras: true},
 		}
 		at := epoch.Add(time.Duration(i) * time.Millisecond)
-		q.Add(&horde.Request{ID: horde.NewRequestID(), User: horde.UserID(1 + i%100), Order: o, Created: at, Queued: at, Wanted: 1, Left: 1, Priority: int64(i % 1000)})
+		q.Add(&horde.Request{ID: horde.NewRequestID(), User: horde.UserID(1 + i%100), Order: o.Pack(), Created: at, Queued: at, Wanted: 1, Left: 1, Priority: int64(i % 1000)}, o)
 	}
 	return q
 }
@@ -307,7 +316,7 @@ func BenchmarkMatch(b *testing.B) {
 				r := e.Request // hand it out and take it back, so that the trees are worked on as in life
 				q.Remove(e, epoch)
 				r.Priority, r.Queued = int64(b.N%1000), epoch
-				q.Add(r)
+				q.Add(r, orderOf(r))
 			}
 		})
 	}

@@ -206,7 +206,7 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 		return outcome{wait: j.pending(), refusal: horde.ErrAbortedGen.Withf(
 			"Processing Job with ID %s was aborted: %s. Please check your worker speed", j.ID, reason)}
 	}
-	o := outcome{reward: e.accept(j, d, now), wait: e.open, order: j.request.Order}
+	o := outcome{reward: e.accept(j, d, now), wait: e.open, order: j.request.order()}
 	if !j.Decoy {
 		delivered := j.Job
 		o.delivered = &delivered
@@ -227,7 +227,7 @@ func (e *Engine) notify(ctx context.Context, j horde.Job, o *horde.Order) {
 // accept takes a result, pays for it and returns its price.
 func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	r, w, ref := j.request, j.worker, e.Reference()
-	o := r.Order
+	o := r.order()
 	j.State, j.Ended = horde.JobDelivered, now
 	delete(e.running, j.ID)
 	e.open.job(j)
@@ -267,6 +267,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	r.Touch(now, horde.Lifetime)
 	if r.Done() || r.Cancelled && r.Running == 0 {
 		e.book.ReleaseHold(&r.Request)
+		r.unpacked = nil
 	}
 	e.open.request(r, false)
 	if r.user.ID != horde.Anonymous {
@@ -281,7 +282,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 
 // price is what a delivered job is worth.
 func (e *Engine) price(j *job, d *delivery, ref *horde.Reference) float64 {
-	o := j.request.Order
+	o := j.request.order()
 	if o.Kind == horde.Image {
 		return kudos.ImageReward(j.request.Price, o, j.Model, ref)
 	}
@@ -301,7 +302,7 @@ func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) {
 	if took := now.Sub(j.Started).Seconds(); took > 0 {
 		speed = math.Round(things/took*10) / 10
 	}
-	kind := j.request.Order.Kind
+	kind := j.request.Order.Kind()
 	w.AddSample(speed)
 	w.lazy = true
 	e.pulse[kind].add(now, j.Model, things, speed)

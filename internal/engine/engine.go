@@ -145,7 +145,10 @@ func (e *Engine) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the record: %w", err)
 	}
-	s := newState(record, time.Now())
+	s, err := newState(record, time.Now())
+	if err != nil {
+		return fmt.Errorf("load the record: %w", err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.state = s

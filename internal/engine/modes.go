@@ -95,9 +95,9 @@ func (e *Engine) Performance(ctx context.Context, k horde.Kind) (Performance, er
 		now := time.Now()
 		_, results, things := e.queues[k].Waiting()
 		for _, j := range e.running {
-			if j.request.Order.Kind == k && !j.Decoy && !j.request.Cancelled {
+			if j.request.Order.Kind() == k && !j.Decoy && !j.request.Cancelled {
 				results++
-				things += j.request.Order.Things()
+				things += j.request.order().Things()
 			}
 		}
 		p = Performance{Queued: results, QueuedThings: round2(things / k.ThingsDivisor())}
@@ -222,12 +222,12 @@ type work struct {
 func (e *Engine) modelRunning(k horde.Kind) map[string]work {
 	sums := map[string]work{}
 	for _, j := range e.running {
-		if j.Decoy || j.request.Order.Kind != k {
+		if j.Decoy || j.request.Order.Kind() != k {
 			continue
 		}
-		for _, m := range j.request.Order.Models {
+		for _, m := range j.request.order().Models {
 			s := sums[m]
-			sums[m] = work{s.jobs + 1, s.things + j.request.Order.Things()}
+			sums[m] = work{s.jobs + 1, s.things + j.request.order().Things()}
 		}
 	}
 	return sums

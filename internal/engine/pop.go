@@ -136,21 +136,23 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 		return &Popped{Kind: w.Kind, Skipped: skipped}, nil
 	}
 	r := e.requests[found.Request.ID]
+	o := r.order()
+	r.unpacked = o
 	amount, decoy := 1, w.Paused && r.user != w.owner
 	if p.Amount != nil {
 		amount = *p.Amount
 	}
 	left := r.Left
-	size := r.Order.BatchSize(amount, left, w.MaxPixels)
+	size := o.BatchSize(amount, left, w.MaxPixels)
 	if decoy {
 		size = 1
 	}
 	popped := &Popped{
-		Kind: w.Kind, Request: r.ID, Order: r.Order, Model: pick(w, r.Order),
-		Lease: r.Order.Lease(w.ExtraSlow, e.Reference()),
+		Kind: w.Kind, Request: r.ID, Order: o, Model: pick(w, o),
+		Lease: o.Lease(w.ExtraSlow, e.Reference()),
 	}
 	if w.Kind == horde.Image {
-		popped.Seed = r.Order.PopSeed(left, rand.Uint32())
+		popped.Seed = o.PopSeed(left, rand.Uint32())
 	}
 	for range size {
 		j := &job{request: r, worker: w.worker, Job: horde.Job{
@@ -185,13 +187,14 @@ func (e *Engine) betterElsewhere(r *request, w *worker, now time.Time) bool {
 	if len(r.returned) == 0 || now.Sub(r.returned[w.ID]) > elsewhere {
 		return false
 	}
-	needs := r.Order.Needs()
+	o := r.order()
+	needs := o.Needs()
 	wanted, ref := needs.ModelList(), e.Reference()
-	for _, other := range e.online(r.Order.Kind, now).workers {
+	for _, other := range e.online(r.Order.Kind(), now).workers {
 		if other == w || other.Maintenance || other.Paused || now.Sub(r.returned[other.ID]) <= elsewhere {
 			continue
 		}
-		if other.standing(ref).CouldTake(r.Order, &needs, wanted) {
+		if other.standing(ref).CouldTake(o, &needs, wanted) {
 			return true
 		}
 	}

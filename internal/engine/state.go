@@ -4,6 +4,10 @@ package engine
 
 import (
 	"container/heap"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
 	"time"
 
 	"horde/internal/dispatch"
@@ -71,7 +75,9 @@ type request struct {
 	changed
 	user  *user
 	entry *dispatch.Entry // nil while nothing waits
-	jobs  []*job          // in the order in which they were handed out
+	// unpacked is the order while something of the request is being made, else nil: see order.
+	unpacked *horde.Order
+	jobs     []*job // in the order in which they were handed out
 
 	// possible is the answer to whether some worker could take the request, good until possibleUntil.
 	possible      bool
@@ -85,6 +91,18 @@ type request struct {
 
 // elsewhere is how long another worker is preferred after one gave a job of the request back.
 const elsewhere = time.Minute
+
+// order is the request's order.
+func (r *request) order() *horde.Order {
+	if r.unpacked != nil {
+		return r.unpacked
+	}
+	o, err := r.Order.Unpack()
+	if err != nil {
+		panic(err) // it was packed here, or was tried when the record was loaded
+	}
+	return o
+}
 
 func (r *request) gaveBack(w *worker, now time.Time) {
 	if r.returned == nil {
@@ -100,8 +118,8 @@ type job struct {
 	worker  *worker  // nil when the worker was deleted
 }
 
-// newState builds the memory from the record.
-func newState(r *store.State, now time.Time) *state {
+// newState builds the memory from the record. An order that cannot be read is an error.
+func newState(r *store.State, now time.Time) (*state, error) {
 	s := &state{
 		settings: r.Settings,
 		users:    make(map[horde.UserID]*user, len(r.Users)), byKey: make(map[string]*user, len(r.Users)),
@@ -124,14 +142,71 @@ func newState(r *store.State, now time.Time) *state {
 		s.addWorker(&worker{Worker: *w, owner: s.users[w.Owner]})
 		s.book.RestoreEarnings(w.ID, r.Earnings[w.ID])
 	}
-	for _, r := range r.Requests {
-		s.addRequest(&request{Request: *r, user: s.users[r.User]})
-		s.book.RestoreHold(r)
+	for r, err := range unpacked(r.Requests) {
+		if err != nil {
+			return nil, err
+		}
+		r.user = s.users[r.User]
+		s.addRequest(r)
+		s.book.RestoreHold(&r.Request)
+		r.unpacked = nil
 	}
 	for _, j := range r.Jobs {
 		s.addJob(&job{Job: *j, request: s.requests[j.Request], worker: s.workers[j.Worker]})
 	}
-	return s
+	return s, nil
+}
+
+// unpackedAtATime is how many requests one goroutine unpacks before another may go on from there.
+const unpackedAtATime = 1024
+
+// unpacked yields requests with their orders unpacked, in order. Unpacking is most of the work of a start, so all processors
+// share it.
+func unpacked(list []*horde.Request) iter.Seq2[*request, error] {
+	type piece struct {
+		requests []*request
+		err      error
+	}
+	return func(yield func(*request, error) bool) {
+		ahead := make(chan chan piece, 2*runtime.GOMAXPROCS(0))
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			defer close(ahead)
+			for part := range slices.Chunk(list, unpackedAtATime) {
+				done := make(chan piece, 1)
+				select {
+				case ahead <- done:
+				case <-stop:
+					return
+				}
+				go func() {
+					p := piece{requests: make([]*request, len(part))}
+					for i, r := range part {
+						o, err := r.Order.Unpack()
+						if err != nil {
+							p.err = fmt.Errorf("request %s: %w", r.ID, err)
+							break
+						}
+						p.requests[i] = &request{Request: *r, unpacked: o}
+					}
+					done <- p
+				}()
+			}
+		}()
+		for done := range ahead {
+			p := <-done
+			if p.err != nil {
+				yield(nil, p.err)
+				return
+			}
+			for _, r := range p.requests {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (s *state) addUser(u *user) {
@@ -172,14 +247,14 @@ func (s *state) addRequest(r *request) {
 // enqueue puts a request that waits into its queue.
 func (s *state) enqueue(r *request) {
 	if r.Waiting() && r.entry == nil {
-		r.entry = s.queues[r.Order.Kind].Add(&r.Request)
+		r.entry = s.queues[r.Order.Kind()].Add(&r.Request, r.order())
 	}
 }
 
 // dequeue takes a request that no longer waits out of its queue.
 func (s *state) dequeue(r *request, now time.Time) {
 	if r.entry != nil {
-		s.queues[r.Order.Kind].Remove(r.entry, now)
+		s.queues[r.Order.Kind()].Remove(r.entry, now)
 		r.entry = nil
 	}
 }
@@ -188,7 +263,7 @@ func (s *state) dequeue(r *request, now time.Time) {
 func (s *state) setLeft(r *request, left int, now time.Time) {
 	switch {
 	case r.entry != nil && left > 0:
-		s.queues[r.Order.Kind].SetLeft(r.entry, left)
+		s.queues[r.Order.Kind()].SetLeft(r.entry, left)
 	case r.entry != nil:
 		s.dequeue(r, now)
 		r.Left = left
@@ -205,6 +280,9 @@ func (s *state) addJob(j *job) {
 	}
 	if j.State == horde.JobRunning {
 		s.running[j.ID] = j
+		if j.request != nil {
+			j.request.unpacked = j.request.order()
+		}
 	}
 }
 

@@ -98,20 +98,20 @@ func (e *Engine) cancel(r *request) {
 
 // status reads a request and its finished jobs, and then lets change alter it. It returns when all that it read and
 // changed is in the record.
-func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, change func(*request)) (Status, []horde.Job, *horde.Order, error) {
+func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, change func(*request)) (Status, []horde.Job, horde.PackedOrder, error) {
 	id, ok := horde.ParseRequestID(text)
 	if !ok {
-		return Status{}, nil, nil, horde.ErrRequestNotFound
+		return Status{}, nil, "", horde.ErrRequestNotFound
 	}
 	var (
 		s     Status
 		jobs  []horde.Job
-		order *horde.Order
+		order horde.PackedOrder
 		wait  *batch
 	)
 	if err := e.do(func() {
 		r := e.requests[id]
-		if r == nil || r.Order.Kind != kind {
+		if r == nil || r.Order.Kind() != kind {
 			return
 		}
 		s, jobs, order = e.stand(r, time.Now().UTC())
@@ -120,19 +120,19 @@ func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, chang
 		}
 		wait = r.pending()
 	}); err != nil {
-		return Status{}, nil, nil, err
+		return Status{}, nil, "", err
 	}
-	if order == nil {
-		return Status{}, nil, nil, horde.ErrRequestNotFound
+	if order == "" {
+		return Status{}, nil, "", horde.ErrRequestNotFound
 	}
 	if err := e.durable(ctx, wait); err != nil {
-		return Status{}, nil, nil, unavailable(err)
+		return Status{}, nil, "", unavailable(err)
 	}
 	return s, jobs, order, nil
 }
 
 // stand tells how a request stands, and copies its finished jobs.
-func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, *horde.Order) {
+func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, horde.PackedOrder) {
 	s := Status{
 		Finished: r.Finished, Processing: r.Running, Restarted: r.Faults,
 		Waiting: min(max(r.Left, 0), max(r.Wanted-r.Running-r.Finished, 0)),
@@ -148,8 +148,15 @@ func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, *horde.O
 	return s, jobs, r.Order
 }
 
-func (e *Engine) withResults(ctx context.Context, s Status, jobs []horde.Job, o *horde.Order) (Status, error) {
+func (e *Engine) withResults(ctx context.Context, s Status, jobs []horde.Job, order horde.PackedOrder) (Status, error) {
 	s.Generations = make([]Generation, len(jobs))
+	if len(jobs) == 0 {
+		return s, nil
+	}
+	o, err := order.Unpack()
+	if err != nil {
+		return Status{}, err
+	}
 	for i, j := range jobs {
 		g, err := e.generation(ctx, j, o)
 		if err != nil {
@@ -208,14 +215,15 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 	case now.Before(r.possibleUntil):
 		return r.possible
 	}
-	needs, ref := r.Order.Needs(), e.Reference()
+	o, ref := r.order(), e.Reference()
+	needs := o.Needs()
 	wanted := needs.ModelList()
 	r.possible, r.possibleUntil = false, now.Add(impossibleFor)
-	for _, w := range e.online(r.Order.Kind, now).workers {
+	for _, w := range e.online(r.Order.Kind(), now).workers {
 		if (w.Maintenance || w.Paused) && w.owner != r.user {
 			continue
 		}
-		if w.standing(ref).CouldTake(r.Order, &needs, wanted) {
+		if w.standing(ref).CouldTake(o, &needs, wanted) {
 			r.possible, r.possibleUntil = true, now.Add(possibleFor)
 			break
 		}
@@ -225,7 +233,7 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 
 // unservable says why no worker can serve a request now.
 func (e *Engine) unservable(r *request, now time.Time) string {
-	o := r.Order
+	o := r.order()
 	if len(o.Workers) == 0 || o.WorkerBlacklist {
 		return horde.NoAvailableWorker.Message
 	}
@@ -243,7 +251,7 @@ func (e *Engine) unservable(r *request, now time.Time) string {
 
 // waitTime guesses when a request is done, in seconds, and finds its place in the queue.
 func (e *Engine) waitTime(r *request, now time.Time) (seconds, position int) {
-	kind := r.Order.Kind
+	kind := r.Order.Kind()
 	there := e.online(kind, now)
 	var rank dispatch.Rank
 	if r.entry != nil {
@@ -254,7 +262,7 @@ func (e *Engine) waitTime(r *request, now time.Time) (seconds, position int) {
 		if j.State != horde.JobRunning || j.Decoy || j.worker == nil {
 			continue
 		}
-		rest = max(rest, r.Order.Things()/j.worker.Speed-now.Sub(j.Started).Seconds())
+		rest = max(rest, r.order().Things()/j.worker.Speed-now.Sub(j.Started).Seconds())
 	}
 	threads := min(int64(there.threads), rank.Results)
 	rate := there.speed / kind.ThingsDivisor() * float64(threads)

@@ -119,7 +119,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		return accepted, asError(refusal)
 	}
 	if s.sources.any() {
-		stored, err := e.storeSources(ctx, r.ID, r.Order, &s.sources)
+		stored, err := e.storeSources(ctx, r.ID, r.unpacked, &s.sources)
 		refusal = err
 		if err := e.do(func() {
 			if e.users[r.user.ID] != r.user {
@@ -131,7 +131,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 				e.book.ReleaseHold(&r.Request)
 				return
 			}
-			r.Order = stored
+			r.unpacked = stored
 			accepted, wait = e.activate(r, time.Now().UTC()), e.open
 		}); err != nil {
 			return Accepted{}, err
@@ -253,7 +253,7 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 		e.book.ReleaseHold(&r.Request)
 		return nil, Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref))}, nil
 	}
-	r.Order, r.Price = o, horde.NewKudos(e.Rules.Price(o))
+	r.unpacked, r.Price = o, horde.NewKudos(e.Rules.Price(o))
 	if s.sources.any() {
 		if u.arriving == nil {
 			u.arriving = map[horde.Kind]int{}
@@ -347,7 +347,8 @@ func (e *Engine) activate(r *request, now time.Time) Accepted {
 	default:
 		r.Priority = balance.Whole()
 	}
-	tax := kudos.Tax(r.Order, false)
+	tax := kudos.Tax(r.unpacked, false)
+	r.Order = r.unpacked.Pack()
 	e.addRequest(r)
 	e.open.request(r, true)
 	e.event(e.book.Activate(now, &r.Request, tax))
@@ -357,13 +358,14 @@ func (e *Engine) activate(r *request, now time.Time) Accepted {
 		e.open.user(u)
 	}
 	a := Accepted{ID: r.ID}
-	if r.Order.Kind == horde.Image {
+	if r.Order.Kind() == horde.Image {
 		a.Kudos = float64(r.Price.Whole())
 	}
 	if !e.settings.RaidMode && !e.possible(r, now) {
 		a.Message = e.unservable(r, now)
 		a.Warnings = []horde.Warning{horde.NoAvailableWorker}
 	}
+	r.unpacked = nil
 	return a
 }
 

@@ -180,7 +180,7 @@ func (e *Engine) view(u *user, sees privilege) UserView {
 		v.Active = map[horde.Kind][]horde.RequestID{}
 		for id, r := range u.requests {
 			if !r.Done() {
-				v.Active[r.Order.Kind] = append(v.Active[r.Order.Kind], id)
+				v.Active[r.Order.Kind()] = append(v.Active[r.Order.Kind()], id)
 			}
 		}
 	}

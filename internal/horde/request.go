@@ -10,9 +10,10 @@ import (
 // Request is an order with its state. The invariant that binds it: Left + running jobs + Finished is what the client still
 // gets or has, and equals Wanted until the request is cancelled or faulted.
 type Request struct {
-	ID    RequestID `json:"id"`
-	User  UserID    `json:"user"`
-	Order *Order    `json:"-"`
+	ID   RequestID `json:"id"`
+	User UserID    `json:"user"`
+	// Order is what was asked for. It never changes, so a batch holds it of new requests only.
+	Order PackedOrder `json:"-"`
 
 	Created time.Time `json:"created"`
 	// Expires is when the request and its results are forgotten. It moves on with each pop and each delivery.

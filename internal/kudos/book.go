@@ -85,7 +85,7 @@ func (b *Book) Activate(at time.Time, r *horde.Request, tax horde.Kudos) *Event 
 	return b.post(&Event{
 		Key: "wp:" + r.ID.String() + ":activate", Kind: Activation, At: at,
 		Entries: []Entry{{spendable(r.User), -tax}, {Account{Class: SystemTax}, tax}},
-		Work:    r.Order.Kind, User: r.User, Debit: tax,
+		Work:    r.Order.Kind(), User: r.User, Debit: tax,
 	})
 }
 
@@ -114,7 +114,7 @@ func (b *Book) Settle(at time.Time, s Settled) *Event {
 	entries = append(entries, Entry{Account{Class: SystemJobs}, s.Debit - s.Credit})
 	return b.post(&Event{
 		Key: "job:" + s.Job.String() + ":settle", Kind: Settlement, At: at, Entries: entries,
-		Work: s.Request.Order.Kind, User: s.Request.User, Owner: owner, Worker: s.Worker.ID,
+		Work: s.Request.Order.Kind(), User: s.Request.User, Owner: owner, Worker: s.Worker.ID,
 		Debit: s.Debit, Credit: s.Credit,
 		Usage:        int64(horde.NewKudos(s.Things * s.UsageMultiplier)),
 		Contribution: int64(horde.NewKudos(s.Things)),

@@ -301,10 +301,9 @@ func writeNewRequests(conn *sqlite.Conn, b *store.Batch) error {
 	if err != nil {
 		return err
 	}
-	var data []byte
 	for i := range b.NewRequests {
 		r := &b.NewRequests[i]
-		if r.Order == nil {
+		if r.Order == "" {
 			return fmt.Errorf("request %s has no order", r.ID)
 		}
 		no++
@@ -314,9 +313,8 @@ func writeNewRequests(conn *sqlite.Conn, b *store.Batch) error {
 		if err := request.run(); err != nil {
 			return fmt.Errorf("request %s: %w", r.ID, err)
 		}
-		data = store.EncodeOrder(data[:0], r.Order)
 		order.int(no)
-		order.bytes(data)
+		order.bytes([]byte(r.Order))
 		if err := order.run(); err != nil {
 			return fmt.Errorf("order of request %s: %w", r.ID, err)
 		}

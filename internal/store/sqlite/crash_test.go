@@ -61,9 +61,9 @@ func crashBatch(n int64) *store.Batch {
 	}
 	for i := range int64(crashRequests) {
 		id := crashRequest(n, i)
-		b.NewRequests = append(b.NewRequests, horde.Request{ID: id, Priority: n, Order: &horde.Order{
+		b.NewRequests = append(b.NewRequests, horde.Request{ID: id, Priority: n, Order: (&horde.Order{
 			Kind: horde.Image, Prompt: strings.Repeat("x", crashPrompt), Image: &horde.ImageParams{},
-		}})
+		}).Pack()})
 		b.Jobs = append(b.Jobs, horde.Job{Request: id, ID: horde.JobID(id), Seed: n})
 		if n > 1 {
 			b.Requests = append(b.Requests, horde.Request{ID: crashRequest(n-1, i), Priority: n - 1, Charged: horde.Kudos(n)})
@@ -181,7 +181,7 @@ func checkCrash(t *testing.T, path string, acknowledged int64) int64 {
 		if n == last {
 			charged = 0
 		}
-		if r.ID != crashRequest(n, int64(i%crashRequests)) || r.Priority != n || r.Charged != charged || len(r.Order.Prompt) != crashPrompt {
+		if r.ID != crashRequest(n, int64(i%crashRequests)) || r.Priority != n || r.Charged != charged || len(r.Order.Prompt()) != crashPrompt {
 			t.Fatalf("request %d is %+v", i, r)
 		}
 	}

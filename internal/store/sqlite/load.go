@@ -78,9 +78,8 @@ func (s *Store) load(ctx context.Context) (_ *store.State, err error) {
 
 // loader is one connection with what its owner needs for decoding.
 type loader struct {
-	conn   *sqlite.Conn
-	orders store.OrderDecoder
-	buf    []byte
+	conn *sqlite.Conn
+	buf  []byte
 }
 
 // task reads one piece of the record.
@@ -259,9 +258,7 @@ func readRequests(l *loader, first, last int64) (list []*horde.Request, err erro
 		}
 		l.buf = slices.Grow(l.buf[:0], n)[:n]
 		c.ColumnBytes(data, l.buf)
-		if r.Order, err = l.orders.Decode(l.buf); err != nil {
-			return fmt.Errorf("request %s: %w", r.ID, err)
-		}
+		r.Order = horde.PackedOrder(l.buf)
 		list = append(list, r)
 		return nil
 	})

@@ -142,7 +142,7 @@ func (f *Filler) Order() *horde.Order {
 func (f *Filler) Request() horde.Request {
 	r := horde.Request{}
 	f.Fill(&r)
-	r.ID, r.Order = horde.RequestID{UUID: f.uuid()}, f.Order()
+	r.ID, r.Order = horde.RequestID{UUID: f.uuid()}, f.Order().Pack()
 	return r
 }
 

@@ -241,13 +241,13 @@ func testPresence(t *testing.T, open Open) {
 		{Loras: []horde.Lora{}, TIs: []horde.TI{}, PostProcessing: []string{}, ExtraTexts: []horde.ExtraText{}},
 		{Loras: []horde.Lora{{}}, PostProcessing: []string{""}, DenoisingStrength: &zero, Seed: &seed},
 	} {
-		b.NewRequests = append(b.NewRequests, horde.Request{ID: horde.NewRequestID(), Order: &horde.Order{Kind: horde.Image, Image: &p}})
+		b.NewRequests = append(b.NewRequests, horde.Request{ID: horde.NewRequestID(), Order: (&horde.Order{Kind: horde.Image, Image: &p}).Pack()})
 	}
 	for _, p := range []horde.TextSettings{
 		{}, {StopSequence: []string{}, SamplerOrder: []int{}, Temperature: &zero}, {StopSequence: []string{"", "x"}},
 	} {
 		b.NewRequests = append(b.NewRequests, horde.Request{ID: horde.NewRequestID(),
-			Order: &horde.Order{Kind: horde.Text, Text: &horde.TextParams{TextSettings: p}}})
+			Order: (&horde.Order{Kind: horde.Text, Text: &horde.TextParams{TextSettings: p}}).Pack()})
 	}
 	commit(t, s, b)
 	same(t, load(t, s), stateOf(b))
@@ -267,7 +267,7 @@ func testMerge(t *testing.T, open Open) {
 	second.Workers = append(second.Workers, w)
 	second.Earnings[w.ID] = kudos.Earnings{Uptime: 5}
 	r := f.Request()
-	r.ID, r.Order = first.NewRequests[0].ID, nil
+	r.ID, r.Order = first.NewRequests[0].ID, ""
 	second.Requests = append(second.Requests, r)
 	j := f.Job(r.ID)
 	j.ID = first.Jobs[0].ID
@@ -306,7 +306,7 @@ func testOrderStays(t *testing.T, open Open) {
 	r := f.Request()
 	commit(t, s, &store.Batch{NewRequests: []horde.Request{r}})
 	changed := r
-	changed.Left, changed.Order = 99, f.Order() // of which nothing must be taken
+	changed.Left, changed.Order = 99, f.Order().Pack() // of which nothing must be taken
 	commit(t, s, &store.Batch{Requests: []horde.Request{changed}})
 	changed.Order = r.Order
 	same(t, load(t, s).Requests, []*horde.Request{&changed})

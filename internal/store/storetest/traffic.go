@@ -112,7 +112,7 @@ func (t *Traffic) Order() *horde.Order {
 func (t *Traffic) Request() horde.Request {
 	t.now = t.now.Add(time.Millisecond)
 	return horde.Request{
-		ID: horde.NewRequestID(), User: t.users[t.rand.IntN(len(t.users))].ID, Order: t.Order(), Created: t.now,
+		ID: horde.NewRequestID(), User: t.users[t.rand.IntN(len(t.users))].ID, Order: t.Order().Pack(), Created: t.now,
 		Expires: t.now.Add(horde.Lifetime), Wanted: 1, Left: 1, Priority: t.rand.Int64N(100_000), Price: 12_34,
 		Hold: horde.Hold{Amount: 20_00, Remaining: 20_00},
 	}
@@ -185,10 +185,10 @@ func (t *Traffic) Batch(n int) *store.Batch {
 }
 
 // imageOrder stands for the orders that were written and need not be remembered.
-var imageOrder = &horde.Order{Kind: horde.Image}
+var imageOrder = (&horde.Order{Kind: horde.Image}).Pack()
 
 func withoutOrder(r horde.Request) horde.Request {
-	r.Order = nil
+	r.Order = ""
 	return r
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-package store_test
+package horde_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"horde/internal/horde"
-	"horde/internal/store"
 	"horde/internal/store/storetest"
 )
 
@@ -20,13 +19,14 @@ func TestOrderRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := storetest.Filler{Rand: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "values"), 1)), Sparse: rapid.Bool().Draw(t, "sparse")}
-		var d store.OrderDecoder
-		for range 3 { // the decoder is used again
-			o := f.Order()
-			got, err := d.Decode(store.EncodeOrder(nil, o))
-			if err != nil || !reflect.DeepEqual(got, o) {
-				t.Fatalf("decoded %+v (%v), want %+v", got, err, o)
-			}
+		o := f.Order()
+		packed := o.Pack()
+		got, err := packed.Unpack()
+		if err != nil || !reflect.DeepEqual(got, o) {
+			t.Fatalf("unpacked %+v (%v), want %+v", got, err, o)
+		}
+		if packed.Kind() != o.Kind || packed.Prompt() != o.Prompt {
+			t.Fatalf("%v %q, want %v %q", packed.Kind(), packed.Prompt(), o.Kind, o.Prompt)
 		}
 	})
 }
@@ -48,17 +48,17 @@ func TestOrderFormat(t *testing.T) {
 		"\x29\x00\x00\x00\x00\x00\x00\xf0\x3f" + // cfg_scale
 		"\x72\x00" + // loras, empty
 		"\x98\x01\x07" // seed
-	if got := string(store.EncodeOrder(nil, o)); got != want {
-		t.Errorf("encoded\n%x, want\n%x", got, want)
+	if got := string(o.Pack()); got != want {
+		t.Errorf("packed\n%x, want\n%x", got, want)
 	}
 }
 
 func TestOrderOfALaterVersion(t *testing.T) {
 	t.Parallel()
-	data := store.EncodeOrder(nil, &horde.Order{Kind: horde.Text, Prompt: "x"})
+	data := []byte((&horde.Order{Kind: horde.Text, Prompt: "x"}).Pack())
 	data = protowire.AppendTag(data, 1000, protowire.BytesType)
 	data = protowire.AppendBytes(data, []byte("something new"))
-	o, err := new(store.OrderDecoder).Decode(data)
+	o, err := horde.PackedOrder(data).Unpack()
 	if err != nil || o.Prompt != "x" {
 		t.Fatal(o, err)
 	}
@@ -67,18 +67,20 @@ func TestOrderOfALaterVersion(t *testing.T) {
 func FuzzOrder(f *testing.F) {
 	filler := storetest.Filler{Rand: rand.New(rand.NewPCG(1, 1))}
 	for range 5 {
-		f.Add(store.EncodeOrder(nil, filler.Order()))
+		f.Add(string(filler.Order().Pack()))
 		filler.Sparse = true
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var d store.OrderDecoder
-		o, err := d.Decode(data)
+	f.Fuzz(func(t *testing.T, data string) {
+		p := horde.PackedOrder(data)
+		p.Kind()
+		p.Prompt()
+		o, err := p.Unpack()
 		if err != nil {
 			return
 		}
-		again, err := d.Decode(store.EncodeOrder(nil, o))
+		again, err := o.Pack().Unpack()
 		// NaN differs from itself, so what is compared is the encoding.
-		if err != nil || string(store.EncodeOrder(nil, again)) != string(store.EncodeOrder(nil, o)) {
+		if err != nil || again.Pack() != o.Pack() {
 			t.Fatalf("%+v became %+v (%v)", o, again, err)
 		}
 	})
@@ -88,24 +90,22 @@ func FuzzOrder(f *testing.F) {
 func BenchmarkOrder(b *testing.B) {
 	traffic, _ := storetest.NewTraffic(1)
 	o := traffic.Order()
-	wire := store.EncodeOrder(nil, o)
+	packed := o.Pack()
 	text, err := json.Marshal(o)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Run("encode", func(b *testing.B) {
+	b.Run("pack", func(b *testing.B) {
 		b.ReportAllocs()
-		var buf []byte
 		for b.Loop() {
-			buf = store.EncodeOrder(buf[:0], o)
+			o.Pack()
 		}
-		b.ReportMetric(float64(len(wire)), "bytes")
+		b.ReportMetric(float64(len(packed)), "bytes")
 	})
-	b.Run("decode", func(b *testing.B) {
+	b.Run("unpack", func(b *testing.B) {
 		b.ReportAllocs()
-		var d store.OrderDecoder
 		for b.Loop() {
-			if _, err := d.Decode(wire); err != nil {
+			if _, err := packed.Unpack(); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-package store
+package horde
 
 import (
 	"fmt"
@@ -9,96 +9,30 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"horde/internal/horde"
 )
 
-// Orders are the bulk of the record: a million of them are decoded at a start, and each is encoded once. They are kept in
-// the wire format of Protocol Buffers, which any of its tools can read, and which decodes an order in a sixth of the time
-// that encoding/json takes, from 70 % of the bytes (BenchmarkOrder). What the format asks for is kept here:
-//
-//   - Each field has a number that never changes and is never used again: its place in one of the lists below, from 1. A
-//     new field goes to the end of its list; a dropped one leaves "-".
-//   - Values that are zero, nil pointers and nil slices are left out. Unknown numbers are skipped.
-//   - A slice is a message whose field 1 is repeated for each item, so that an empty slice differs from none.
-//   - Signed integers are zigzag varints, floats fixed 64-bit, ids 16 bytes.
-var orderFields = map[reflect.Type]string{
-	reflect.TypeFor[horde.Order](): `kind prompt models workers worker_blacklist nsfw censor_nsfw trusted_workers
-		validated_backends slow_workers extra_slow_workers disable_batching r2 source_processing source_image source_mask
-		extra_sources image text softprompt webhook agent proxied_account ip unsafe_ip requester_trusted`,
-	reflect.TypeFor[horde.ExtraSource](): `key strength`,
-	reflect.TypeFor[horde.ImageParams](): `width height steps sampler cfg_scale karras denoising_strength hires_fix
-		hires_fix_denoising_strength clip_skip tiling facefixer_strength post_processing loras tis special workflow
-		transparent seed seed_variation control_type image_is_control return_control_map extra_texts`,
-	reflect.TypeFor[horde.Lora]():       `name model clip inject_trigger is_version`,
-	reflect.TypeFor[horde.TI]():         `name inject_ti strength`,
-	reflect.TypeFor[horde.ExtraText]():  `text reference`,
-	reflect.TypeFor[horde.TextParams](): `TextSettings`,
-	reflect.TypeFor[horde.TextSettings](): `n max_length max_context_length temperature rep_pen rep_pen_range
-		rep_pen_slope top_a tfs typical top_k top_p min_p smoothing_factor dynatemp_range dynatemp_exponent sampler_order
-		stop_sequence singleline frmtadsnsp frmtrmblln frmtrmspch frmttriminc use_default_badwordsids`,
-}
+// The wire format of PackedOrder, by reflection.
 
-// EncodeOrder appends an order, as it is kept in a record, to buf.
-func EncodeOrder(buf []byte, o *horde.Order) []byte {
-	return orderCodec.append(buf, reflect.ValueOf(o).Elem())
-}
+// wireMessage is how a struct is written and read.
+type wireMessage struct{ fields []wireField } // by number less one
 
-// OrderDecoder reads orders. It keeps one copy of the short strings that many orders share: names of models, samplers,
-// agents. The zero value is ready to use, by one goroutine at a time.
-type OrderDecoder struct{ seen map[string]string }
-
-const (
-	sharedLength = 64   // bytes of the longest string that is shared
-	sharedCount  = 4096 // how many are remembered before the decoder starts afresh
-)
-
-// Decode reads what EncodeOrder wrote. The order keeps nothing of data.
-func (d *OrderDecoder) Decode(data []byte) (*horde.Order, error) {
-	o := &horde.Order{}
-	if err := orderCodec.read(d, data, reflect.ValueOf(o).Elem()); err != nil {
-		return nil, fmt.Errorf("order: %w", err)
-	}
-	return o, nil
-}
-
-func (d *OrderDecoder) text(b []byte) string {
-	if len(b) > sharedLength {
-		return string(b)
-	}
-	if s, ok := d.seen[string(b)]; ok {
-		return s
-	}
-	if d.seen == nil || len(d.seen) >= sharedCount {
-		d.seen = make(map[string]string, 64)
-	}
-	s := string(b)
-	d.seen[s] = s
-	return s
-}
-
-var orderCodec = newMessage(reflect.TypeFor[horde.Order]())
-
-// message is how a struct is written and read.
-type message struct{ fields []field } // by number less one
-
-type field struct {
+type wireField struct {
 	index int // of the struct's field, or -1 for a number that is no longer used
-	value
+	wireValue
 }
 
-// value is how the values of one Go type are written and read.
-type value struct {
+// wireValue is how the values of one Go type are written and read.
+type wireValue struct {
 	wire   protowire.Type
 	absent func(reflect.Value) bool
 	append func([]byte, reflect.Value) []byte
 	// number takes the payload of varints and fixed 64-bit values, bytes that of all others.
 	number func(uint64, reflect.Value)
-	bytes  func(*OrderDecoder, []byte, reflect.Value) error
+	bytes  func(unpacker, []byte, reflect.Value) error
 }
 
-// newMessage panics where a field of the struct has no number: nothing of an order is left out by mistake.
-func newMessage(t reflect.Type) *message {
+// newWireMessage panics where a field of the struct has no number: nothing of an order is left out by mistake.
+func newWireMessage(t reflect.Type) *wireMessage {
 	byName := map[string]int{}
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -108,26 +42,26 @@ func newMessage(t reflect.Type) *message {
 		}
 		byName[name] = i
 	}
-	m := &message{}
+	m := &wireMessage{}
 	for _, name := range strings.Fields(orderFields[t]) {
 		i, ok := byName[name]
 		switch {
 		case name == "-":
-			m.fields = append(m.fields, field{index: -1})
+			m.fields = append(m.fields, wireField{index: -1})
 			continue
 		case !ok:
-			panic(fmt.Sprintf("store: %s has no field %s", t, name))
+			panic(fmt.Sprintf("horde: %s has no field %s", t, name))
 		}
 		delete(byName, name)
-		m.fields = append(m.fields, field{i, newValue(t.Field(i).Type)})
+		m.fields = append(m.fields, wireField{i, newWireValue(t.Field(i).Type)})
 	}
 	if len(byName) > 0 {
-		panic(fmt.Sprintf("store: fields of %s without a number: %v", t, byName))
+		panic(fmt.Sprintf("horde: fields of %s without a number: %v", t, byName))
 	}
 	return m
 }
 
-func (m *message) append(buf []byte, v reflect.Value) []byte {
+func (m *wireMessage) append(buf []byte, v reflect.Value) []byte {
 	for i := range m.fields {
 		f := &m.fields[i]
 		if f.index < 0 {
@@ -141,7 +75,7 @@ func (m *message) append(buf []byte, v reflect.Value) []byte {
 	return buf
 }
 
-func (m *message) read(d *OrderDecoder, data []byte, v reflect.Value) error {
+func (m *wireMessage) read(u unpacker, data []byte, v reflect.Value) error {
 	for len(data) > 0 {
 		number, wire, n := protowire.ConsumeTag(data)
 		if n < 0 {
@@ -159,7 +93,7 @@ func (m *message) read(d *OrderDecoder, data []byte, v reflect.Value) error {
 		if wire != f.wire {
 			return fmt.Errorf("field %d of %s has wire type %d", number, v.Type(), wire)
 		}
-		n, err := f.value.read(d, data, v.Field(f.index))
+		n, err := f.wireValue.read(u, data, v.Field(f.index))
 		if err != nil {
 			return err
 		}
@@ -169,7 +103,7 @@ func (m *message) read(d *OrderDecoder, data []byte, v reflect.Value) error {
 }
 
 // read takes one value from the start of data and tells how long it was.
-func (c *value) read(d *OrderDecoder, data []byte, v reflect.Value) (int, error) {
+func (c *wireValue) read(u unpacker, data []byte, v reflect.Value) (int, error) {
 	var n int
 	switch c.wire {
 	case protowire.VarintType:
@@ -185,7 +119,7 @@ func (c *value) read(d *OrderDecoder, data []byte, v reflect.Value) (int, error)
 	default:
 		var b []byte
 		if b, n = protowire.ConsumeBytes(data); n >= 0 {
-			if err := c.bytes(d, b, v); err != nil {
+			if err := c.bytes(u, b, v); err != nil {
 				return 0, err
 			}
 		}
@@ -196,18 +130,18 @@ func (c *value) read(d *OrderDecoder, data []byte, v reflect.Value) (int, error)
 	return n, nil
 }
 
-var workerIDType = reflect.TypeFor[horde.WorkerID]()
+var workerIDType = reflect.TypeFor[WorkerID]()
 
-func newValue(t reflect.Type) value {
+func newWireValue(t reflect.Type) wireValue {
 	if t == workerIDType {
-		return value{
-			wire: protowire.BytesType, absent: never,
+		return wireValue{
+			wire: protowire.BytesType, absent: neverAbsent,
 			append: func(buf []byte, v reflect.Value) []byte {
-				id := v.Interface().(horde.WorkerID)
+				id := v.Interface().(WorkerID)
 				return protowire.AppendBytes(buf, id.UUID[:])
 			},
-			bytes: func(_ *OrderDecoder, b []byte, v reflect.Value) error {
-				id := v.Addr().Interface().(*horde.WorkerID)
+			bytes: func(_ unpacker, b []byte, v reflect.Value) error {
+				id := v.Addr().Interface().(*WorkerID)
 				if copy(id.UUID[:], b) != len(id.UUID) || len(b) != len(id.UUID) {
 					return fmt.Errorf("an id of %d bytes", len(b))
 				}
@@ -217,7 +151,7 @@ func newValue(t reflect.Type) value {
 	}
 	switch t.Kind() {
 	case reflect.Bool:
-		return value{
+		return wireValue{
 			wire: protowire.VarintType, absent: reflect.Value.IsZero,
 			append: func(buf []byte, v reflect.Value) []byte {
 				return protowire.AppendVarint(buf, protowire.EncodeBool(v.Bool()))
@@ -225,7 +159,7 @@ func newValue(t reflect.Type) value {
 			number: func(x uint64, v reflect.Value) { v.SetBool(protowire.DecodeBool(x)) },
 		}
 	case reflect.Int, reflect.Int64:
-		return value{
+		return wireValue{
 			wire: protowire.VarintType, absent: reflect.Value.IsZero,
 			append: func(buf []byte, v reflect.Value) []byte {
 				return protowire.AppendVarint(buf, protowire.EncodeZigZag(v.Int()))
@@ -233,13 +167,13 @@ func newValue(t reflect.Type) value {
 			number: func(x uint64, v reflect.Value) { v.SetInt(protowire.DecodeZigZag(x)) },
 		}
 	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
-		return value{
+		return wireValue{
 			wire: protowire.VarintType, absent: reflect.Value.IsZero,
 			append: func(buf []byte, v reflect.Value) []byte { return protowire.AppendVarint(buf, v.Uint()) },
 			number: func(x uint64, v reflect.Value) { v.SetUint(x) },
 		}
 	case reflect.Float64:
-		return value{
+		return wireValue{
 			wire: protowire.Fixed64Type, absent: reflect.Value.IsZero,
 			append: func(buf []byte, v reflect.Value) []byte {
 				return protowire.AppendFixed64(buf, math.Float64bits(v.Float()))
@@ -247,47 +181,47 @@ func newValue(t reflect.Type) value {
 			number: func(x uint64, v reflect.Value) { v.SetFloat(math.Float64frombits(x)) },
 		}
 	case reflect.String:
-		return value{
+		return wireValue{
 			wire: protowire.BytesType, absent: reflect.Value.IsZero,
 			append: func(buf []byte, v reflect.Value) []byte { return protowire.AppendString(buf, v.String()) },
-			bytes: func(d *OrderDecoder, b []byte, v reflect.Value) error {
-				v.SetString(d.text(b))
+			bytes: func(u unpacker, b []byte, v reflect.Value) error {
+				v.SetString(u.text(b))
 				return nil
 			},
 		}
 	case reflect.Struct:
-		m := newMessage(t)
-		return value{
-			wire: protowire.BytesType, absent: never,
+		m := newWireMessage(t)
+		return wireValue{
+			wire: protowire.BytesType, absent: neverAbsent,
 			append: func(buf []byte, v reflect.Value) []byte {
 				return appendSized(buf, func(buf []byte) []byte { return m.append(buf, v) })
 			},
 			bytes: m.read,
 		}
 	case reflect.Pointer:
-		return pointer(t)
+		return wirePointer(t)
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return value{
+			return wireValue{
 				wire: protowire.BytesType, absent: reflect.Value.IsNil,
 				append: func(buf []byte, v reflect.Value) []byte { return protowire.AppendBytes(buf, v.Bytes()) },
-				bytes: func(_ *OrderDecoder, b []byte, v reflect.Value) error {
+				bytes: func(_ unpacker, b []byte, v reflect.Value) error {
 					v.SetBytes(append(make([]byte, 0, len(b)), b...))
 					return nil
 				},
 			}
 		}
-		return list(t)
+		return wireList(t)
 	}
-	panic("store: no way to write a " + t.String())
+	panic("horde: no way to write a " + t.String())
 }
 
-func never(reflect.Value) bool { return false }
+func neverAbsent(reflect.Value) bool { return false }
 
 // pointer writes what the pointer points at, zero or not.
-func pointer(t reflect.Type) value {
-	to := newValue(t.Elem())
-	c := value{
+func wirePointer(t reflect.Type) wireValue {
+	to := newWireValue(t.Elem())
+	c := wireValue{
 		wire: to.wire, absent: reflect.Value.IsNil,
 		append: func(buf []byte, v reflect.Value) []byte { return to.append(buf, v.Elem()) },
 	}
@@ -299,10 +233,10 @@ func pointer(t reflect.Type) value {
 		}
 	}
 	if to.bytes != nil {
-		c.bytes = func(d *OrderDecoder, b []byte, v reflect.Value) error {
+		c.bytes = func(u unpacker, b []byte, v reflect.Value) error {
 			p := reflect.New(t.Elem())
 			v.Set(p)
-			return to.bytes(d, b, p.Elem())
+			return to.bytes(u, b, p.Elem())
 		}
 	}
 	return c
@@ -310,9 +244,9 @@ func pointer(t reflect.Type) value {
 
 const itemNumber = 1
 
-func list(t reflect.Type) value {
-	item := newValue(t.Elem())
-	return value{
+func wireList(t reflect.Type) wireValue {
+	item := newWireValue(t.Elem())
+	return wireValue{
 		wire: protowire.BytesType, absent: reflect.Value.IsNil,
 		append: func(buf []byte, v reflect.Value) []byte {
 			return appendSized(buf, func(buf []byte) []byte {
@@ -323,7 +257,7 @@ func list(t reflect.Type) value {
 				return buf
 			})
 		},
-		bytes: func(d *OrderDecoder, data []byte, v reflect.Value) error {
+		bytes: func(u unpacker, data []byte, v reflect.Value) error {
 			count := 0
 			for rest := data; len(rest) > 0; count++ {
 				number, wire, n := protowire.ConsumeField(rest)
@@ -338,7 +272,7 @@ func list(t reflect.Type) value {
 			items := reflect.MakeSlice(t, count, count)
 			for i := range count {
 				_, _, n := protowire.ConsumeTag(data)
-				used, err := item.read(d, data[n:], items.Index(i))
+				used, err := item.read(u, data[n:], items.Index(i))
 				if err != nil {
 					return err
 				}
