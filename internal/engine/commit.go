@@ -16,6 +16,7 @@ import (
 // batch is what changed since the last one was sealed. Engine.mu guards it while it is open; then it belongs to the
 // committer, but for done and err, which waiters read.
 type batch struct {
+	number     int64 // from 1, one after the other
 	settings   bool
 	users      map[*user]bool
 	balances   map[horde.UserID]bool
@@ -31,9 +32,10 @@ type batch struct {
 	err  error         // set before done is closed
 }
 
-func newBatch() *batch {
+func newBatch(number int64) *batch {
 	return &batch{
-		users: map[*user]bool{}, balances: map[horde.UserID]bool{}, workers: map[*worker]bool{},
+		number: number,
+		users:  map[*user]bool{}, balances: map[horde.UserID]bool{}, workers: map[*worker]bool{},
 		earnings: map[horde.WorkerID]bool{}, requests: map[*request]bool{}, jobs: map[*job]bool{},
 		done: make(chan struct{}),
 	}
@@ -41,23 +43,23 @@ func newBatch() *batch {
 
 func (b *batch) user(u *user) {
 	b.users[u] = true
-	u.in = b
+	u.in = b.number
 }
 
 func (b *batch) worker(w *worker) {
 	b.workers[w] = true
-	w.in = b
+	w.in = b.number
 	w.lazy = false
 }
 
 func (b *batch) request(r *request, isNew bool) {
 	b.requests[r] = b.requests[r] || isNew
-	r.in = b
+	r.in = b.number
 }
 
 func (b *batch) job(j *job) {
 	b.jobs[j] = true
-	j.in = b
+	j.in = b.number
 }
 
 // event notes a movement of kudos and all that it changed.
@@ -68,7 +70,7 @@ func (e *Engine) event(ev *kudos.Event) {
 	for _, id := range append(users, ev.User, ev.Owner) {
 		b.balances[id] = true
 		if u := e.users[id]; u != nil {
-			u.in = b
+			u.in = b.number
 		}
 	}
 	if worker != (horde.WorkerID{}) {
@@ -100,7 +102,7 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 // sealLocked closes the open batch for changes and copies what it holds. It is called with the lock.
 func (e *Engine) sealLocked() (*batch, *store.Batch) {
 	b := e.open
-	e.open = newBatch()
+	e.sealed, e.open = b, newBatch(b.number+1)
 	s := &store.Batch{
 		Balances: make(map[horde.UserID]kudos.Balance, len(b.balances)),
 		Earnings: make(map[horde.WorkerID]kudos.Earnings, len(b.earnings)),
@@ -168,20 +170,16 @@ func (e *Engine) durable(ctx context.Context, batches ...*batch) error {
 	return nil
 }
 
-// pending is the batch to wait for before something may be told, or nil if it is in the record already.
-func (c *changed) pending() *batch {
-	if c.in == nil {
-		return nil
+// pending is the batch to wait for before something may be told, or nil if it is in the record already. It is called with
+// the lock.
+func (e *Engine) pending(c *changed) *batch {
+	switch {
+	case c.in == e.open.number:
+		return e.open
+	case e.sealed != nil && c.in == e.sealed.number:
+		return e.sealed
 	}
-	select {
-	case <-c.in.done:
-		if c.in.err == nil {
-			c.in = nil
-		}
-		return c.in
-	default:
-		return c.in
-	}
+	return nil
 }
 
 // nudge tells the committer that somebody waits.
@@ -251,7 +249,7 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.mu.Lock()
 	e.down = true
 	late := e.open // changed on top of what was lost
-	e.open = newBatch()
+	e.open = newBatch(late.number + 1)
 	e.mu.Unlock()
 	for _, b := range []*batch{failed, late} {
 		b.err = errors.New("the record could not be written")

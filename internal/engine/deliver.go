@@ -189,9 +189,9 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 	}
 	switch {
 	case j.State == horde.JobDelivered:
-		return outcome{wait: j.pending(), refusal: horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)}
+		return outcome{wait: e.pending(&j.changed), refusal: horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)}
 	case d.faulted() && j.State == horde.JobFaulted:
-		return outcome{wait: j.pending()}
+		return outcome{wait: e.pending(&j.changed)}
 	case d.faulted():
 		e.fault(j, now)
 		if j.worker != nil {
@@ -203,7 +203,7 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 		if j.Ended.Sub(j.Started) <= j.Lease {
 			reason = "it was handed back before"
 		}
-		return outcome{wait: j.pending(), refusal: horde.ErrAbortedGen.Withf(
+		return outcome{wait: e.pending(&j.changed), refusal: horde.ErrAbortedGen.Withf(
 			"Processing Job with ID %s was aborted: %s. Please check your worker speed", j.ID, reason)}
 	}
 	o := outcome{reward: e.accept(j, d, now), wait: e.open, order: j.request.order()}

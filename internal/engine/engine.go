@@ -97,6 +97,8 @@ type Engine struct {
 	mu sync.Mutex // guards everything below
 	*state
 	open *batch
+	// sealed is the batch before the open one: it is being written, or was the last that was.
+	sealed *batch
 	// down is set while the memory is not the record's: every use case is refused. doubt says that a panic is the reason.
 	down, doubt bool
 
@@ -120,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
 	}
-	e := &Engine{Config: cfg, open: newBatch(), wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	e := &Engine{Config: cfg, open: newBatch(1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := e.load(ctx); err != nil {
 		return nil, err
 	}

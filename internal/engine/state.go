@@ -40,8 +40,9 @@ type state struct {
 	pulse  map[horde.Kind]*pulse
 }
 
-// changed is the batch that last changed an object, for readers to wait for. It is embedded in what readers read.
-type changed struct{ in *batch }
+// changed is the number of the batch that last changed an object, for readers to wait for; zero for none since the record was
+// loaded. It is embedded in what readers read. A number, for a pointer would keep the batch and all in it.
+type changed struct{ in int64 }
 
 type user struct {
 	horde.User

@@ -118,7 +118,7 @@ func (e *Engine) status(ctx context.Context, kind horde.Kind, text string, chang
 		if change != nil {
 			change(r)
 		}
-		wait = r.pending()
+		wait = e.pending(&r.changed)
 	}); err != nil {
 		return Status{}, nil, "", err
 	}

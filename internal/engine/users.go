@@ -70,7 +70,7 @@ func (e *Engine) read(ctx context.Context, find func() (*user, privilege, *horde
 		var u *user
 		var sees privilege
 		if u, sees, refusal = find(); refusal == nil {
-			v, wait = e.view(u, sees), u.pending()
+			v, wait = e.view(u, sees), e.pending(&u.changed)
 		}
 	}); err != nil {
 		return UserView{}, err
@@ -156,7 +156,7 @@ func (e *Engine) list(ctx context.Context, sees privilege, choose func() []*user
 			if e.alive(u.ID) == nil {
 				continue // wiped since the list was sorted
 			}
-			views, waits = append(views, e.view(u, sees)), append(waits, u.pending())
+			views, waits = append(views, e.view(u, sees)), append(waits, e.pending(&u.changed))
 		}
 	}); err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func (e *Engine) Worker(ctx context.Context, key, id string, byName bool) (Worke
 				sees = seesOwn
 			}
 		}
-		return e.viewWorker(w, sees, time.Now()), w.pending(), nil
+		return e.viewWorker(w, sees, time.Now()), e.pending(&w.changed), nil
 	})
 }
 
