@@ -4,9 +4,7 @@ package dispatch
 
 import (
 	"math"
-	"slices"
 	"strings"
-	"time"
 
 	"horde/internal/horde"
 )
@@ -116,19 +114,19 @@ func (m *match) better(best *Entry, c *class, t *tree, friend bool) *Entry {
 func (m *match) limit(c *class) Size {
 	w := m.Offer.Worker
 	if m.q.kind == horde.Text {
-		return Size{int64(w.MaxLength), int64(w.MaxContextLength)}
+		return size(int64(w.MaxLength), int64(w.MaxContextLength))
 	}
-	limit := Size{w.MaxPixels, math.MaxInt64}
-	if steps, ok := m.Offer.StepLimit(c.models); ok {
-		limit[1] = int64(steps) // s <= 5.5 holds for the same whole s as s <= 5
+	steps := float64(math.MaxInt32)
+	if limit, ok := m.Offer.StepLimit(c.models); ok {
+		steps = limit
 	}
-	return limit
+	return size(w.MaxPixels, int64(steps)) // s <= 5.5 holds for the same whole s as s <= 5
 }
 
 // take tests what differs between requests of a class.
 func (m *match) take(e *Entry, friend bool) verdict {
 	w := m.Offer.Worker
-	if len(e.targets) > 0 && slices.Contains(e.targets, w.ID) == e.barring {
+	if e.barred(w.ID) {
 		return refuse
 	}
 	if m.Barred != nil && m.Barred(e.Request.ID) {
@@ -151,32 +149,33 @@ func (m *match) take(e *Entry, friend bool) verdict {
 	return accept
 }
 
-// count completes the counts of a search that found nothing.
+// count completes the counts of a search that found nothing: class by class where the worker has one of the models, and
+// shape by shape for all other classes, which it turns down in the same way.
 func (m *match) count() {
 	q, s, o, w := m.q, &m.skipped, m.Offer, m.Offer.Worker
-	limit := Size{}
-	for _, c := range q.classes {
-		m.fits(c)
-		s.Count(o, &c.needs, c.models, c.misfit, c.count)
-		if q.kind != horde.Image || c.misfit != 0 || !w.LimitMaxSteps {
-			continue
+	m.q.search++ // from here on, seen means counted
+	for model := range o.Models {
+		for _, c := range q.byModel[model] {
+			m.countClass(c)
 		}
-		limit = m.limit(c)
-		c.open.root.first(Size{limit[0], math.MaxInt64}, func(e *Entry) verdict {
-			if m.looks++; m.looks > maxLooks {
-				return stop
-			}
-			if e.size[1] > limit[1] {
-				s.StepCount++
-			}
-			return refuse
-		})
+	}
+	for _, c := range q.anyWork {
+		m.countClass(c)
+	}
+	for _, f := range q.shapes {
+		n := f.count
+		if f.seen == q.search {
+			n -= f.counted
+		}
+		if n > 0 {
+			s.Count(o, &f.needs, f.models, o.Misfit(&f.needs, f.models), n)
+		}
 	}
 	if q.kind != horde.Image {
 		return
 	}
 	for pixels, n := range q.pixels {
-		if pixels >= w.MaxPixels {
+		if int64(pixels) >= w.MaxPixels {
 			s.MaxPixels += n
 		}
 	}
@@ -188,62 +187,30 @@ func (m *match) count() {
 	}
 }
 
-// Rank is the place of a request in the queue.
-type Rank struct {
-	// Position counts the request itself and those that are served before it, from 1. Zero means that nothing of the
-	// request waits.
-	Position int
-	// Results and Things sum what is left of those requests, the request itself included. Things are raw.
-	Results int64
-	Things  float64
-}
-
-// rivalsFor is how long it is remembered which classes compete for the same workers.
-const rivalsFor = 5 * time.Second
-
-// Rank finds the place of a request among those that compete with it for a worker: a request that no worker which could
-// take this one could take as well does not count. online are the offers of the workers that are there now.
-func (q *Queue) Rank(e *Entry, online []*horde.Offer, now time.Time) Rank {
-	c := e.class
-	if now.After(c.rivalsUntil) {
-		c.rivals, c.rivalsUntil = q.rivals(c, online), now.Add(rivalsFor)
+// countClass counts the requests of one class, once a search.
+func (m *match) countClass(c *class) {
+	if c.seen == m.q.search {
+		return
 	}
-	var r Rank
-	for _, rival := range c.rivals {
-		if rival == c {
-			continue
+	m.fits(c)
+	if f := c.shape; f.seen != m.q.search {
+		f.seen, f.counted = m.q.search, 0
+	}
+	if len(c.models) > 0 {
+		c.shape.counted += c.count
+	}
+	m.skipped.Count(m.Offer, &c.needs, c.models, c.misfit, c.count)
+	if m.q.kind != horde.Image || c.misfit != 0 || !m.Offer.Worker.LimitMaxSteps {
+		return
+	}
+	limit := m.limit(c)
+	c.open.root.first(Size{limit[0], math.MaxInt32}, func(e *Entry) verdict {
+		if m.looks++; m.looks > maxLooks {
+			return stop
 		}
-		s := rival.open.upTo(e)
-		r.Position += s.Position
-		r.Results += s.Results
-		r.Things += s.Things
-	}
-	s := c.open.upTo(e)
-	r.Position += s.Position
-	r.Results += s.Results
-	r.Things += s.Things
-	if e.general.tree == nil { // it names its workers and so is in no open tree
-		r.Position++
-		r.Results += int64(e.Request.Left)
-		r.Things += float64(e.Request.Left) * e.things
-	}
-	return r
-}
-
-func (q *Queue) rivals(c *class, online []*horde.Offer) []*class {
-	var able []*horde.Offer
-	for _, o := range online {
-		if o.Misfit(&c.needs, c.models) == 0 {
-			able = append(able, o)
+		if e.size[1] > limit[1] {
+			m.skipped.StepCount++
 		}
-	}
-	var rivals []*class
-	for _, other := range q.classes {
-		if other != c && slices.ContainsFunc(able, func(o *horde.Offer) bool {
-			return o.Misfit(&other.needs, other.models) == 0
-		}) {
-			rivals = append(rivals, other)
-		}
-	}
-	return rivals
+		return refuse
+	})
 }

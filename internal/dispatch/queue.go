@@ -20,13 +20,15 @@
 package dispatch
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"horde/internal/horde"
 )
 
 // Size is what of a request's size workers limit: pixels and accurate steps of an image, tokens out and context of a text.
-type Size [2]int64
+type Size [2]int32
 
 func (s Size) within(limit Size) bool { return s[0] <= limit[0] && s[1] <= limit[1] }
 
@@ -35,15 +37,19 @@ func (s Size) least(t Size) Size { return Size{min(s[0], t[0]), min(s[1], t[1])}
 // sizeOf is the size of one result of an order.
 func sizeOf(o *horde.Order) Size {
 	if o.Kind == horde.Image {
-		return Size{o.Image.Pixels(), int64(o.Image.AccurateSteps())}
+		return size(o.Image.Pixels(), int64(o.Image.AccurateSteps()))
 	}
-	return Size{int64(*o.Text.MaxLength), int64(*o.Text.MaxContextLength)}
+	return size(int64(*o.Text.MaxLength), int64(*o.Text.MaxContextLength))
 }
+
+// size is exact for all that the interface lets through; beyond, everything counts as equally large.
+func size(a, b int64) Size { return Size{int32(min(a, math.MaxInt32)), int32(min(b, math.MaxInt32))} }
 
 // Queue is the waiting queue of one kind of work.
 type Queue struct {
 	kind    horde.Kind
 	classes map[horde.Needs]*class
+	shapes  map[horde.Needs]*shape // by needs without the models
 	byModel map[string][]*class
 	anyWork []*class // classes of requests that name no model
 	users   map[horde.UserID]*owned
@@ -52,19 +58,24 @@ type Queue struct {
 	blocked map[horde.WorkerID]int
 	aimed   int
 	// pixels counts waiting requests by area, for the worker that is told how many are too large.
-	pixels map[int64]int
+	pixels map[int32]int
 
 	entries int
 	results int64
 	things  float64
 	serial  uint64
 	search  uint64 // number of the current match, to test each class once
+
+	field *field
+	// ranks are places that took long to find and are good for a while.
+	ranks map[*Entry]ranked
 }
 
 // class is a set of waiting requests with equal needs.
 type class struct {
 	needs  horde.Needs
 	models []string
+	shape  *shape
 	open   tree // those that any worker may take, and those that bar a few
 	count  int  // with those that name allowed workers
 	// results and things sum what is left over the whole class.
@@ -74,9 +85,24 @@ type class struct {
 	seen   uint64 // last search that tested the class
 	misfit horde.Misfit
 
-	rivals      []*class // classes that compete for a worker that could take this one's requests
+	rivals      []*class // classes that compete for a worker that could take this one's requests, this one included
 	rivalsUntil time.Time
+	rival       uint64 // last search for rivals that found this class
 }
+
+// shape is what classes that differ in their models alone have in common. There are few, however many models there are.
+type shape struct {
+	needs   horde.Needs // with a model that nobody has
+	models  []string
+	count   int // requests that name models
+	classes int
+
+	seen    uint64 // last search that came by one of its classes
+	counted int    // requests of classes that this search counted one by one
+}
+
+// noModel stands for models that a worker does not have. One that declares it deceives itself about its skipped counts.
+const noModel = "\x00"
 
 // scope is a part of the queue that a worker looks at before or beside the open classes.
 type scope map[*class]*tree
@@ -98,20 +124,29 @@ type Entry struct {
 	serial  uint64
 	size    Size
 	things  float64 // of one result
-	// targets are the only workers that may serve the request or, with barring, those that may not.
-	targets []horde.WorkerID
-	barring bool
 	general node
 	own     node
-	aimed   []*node // one for each allowed worker
+	aim     *aim // nil where any worker may serve the request
+}
+
+// aim are the only workers that may serve a request or, with barring, those that may not.
+type aim struct {
+	targets []horde.WorkerID
+	barring bool
+	nodes   []*node // one for each allowed worker
+}
+
+// barred tells whether the request names workers, and this one not as it should.
+func (e *Entry) barred(w horde.WorkerID) bool {
+	return e.aim != nil && slices.Contains(e.aim.targets, w) == e.aim.barring
 }
 
 // New returns an empty queue.
 func New(kind horde.Kind) *Queue {
 	return &Queue{
-		kind: kind, classes: map[horde.Needs]*class{}, byModel: map[string][]*class{},
+		kind: kind, classes: map[horde.Needs]*class{}, shapes: map[horde.Needs]*shape{}, byModel: map[string][]*class{},
 		users: map[horde.UserID]*owned{}, targets: map[horde.WorkerID]scope{}, blocked: map[horde.WorkerID]int{},
-		pixels: map[int64]int{},
+		pixels: map[int32]int{}, ranks: map[*Entry]ranked{},
 	}
 }
 
@@ -120,32 +155,36 @@ func (q *Queue) Add(r *horde.Request, o *horde.Order) *Entry {
 	q.serial++
 	e := &Entry{
 		Request: r, class: q.class(o.Needs()), base: r.AgeingBase(), created: r.Created.UnixNano(), serial: q.serial,
-		size: sizeOf(o), things: o.Things(), targets: o.Workers, barring: o.WorkerBlacklist,
+		size: sizeOf(o), things: o.Things(),
 	}
 	c := e.class
 	c.count++
+	c.shape.add(c, 1)
 	q.entries++
 	q.count(e, r.Left)
 	if q.kind == horde.Image {
 		q.pixels[e.size[0]]++
 	}
+	if len(o.Workers) > 0 {
+		e.aim = &aim{targets: o.Workers, barring: o.WorkerBlacklist}
+	}
 	switch {
-	case len(e.targets) == 0:
+	case e.aim == nil:
 		c.open.insert(&e.general, e)
-	case o.WorkerBlacklist:
+	case e.aim.barring:
 		c.open.insert(&e.general, e)
-		for _, w := range e.targets {
+		for _, w := range e.aim.targets {
 			q.blocked[w]++
 		}
 	default:
 		q.aimed++
-		for _, w := range e.targets {
+		for _, w := range e.aim.targets {
 			if q.targets[w] == nil {
 				q.targets[w] = scope{}
 			}
 			n := &node{}
 			q.targets[w].tree(c).insert(n, e)
-			e.aimed = append(e.aimed, n)
+			e.aim.nodes = append(e.aim.nodes, n)
 		}
 	}
 	q.owned(r.User).trees.tree(c).insert(&e.own, e)
@@ -178,7 +217,7 @@ func (q *Queue) class(n horde.Needs) *class {
 	if c != nil {
 		return c
 	}
-	c = &class{needs: n, models: n.ModelList()}
+	c = &class{needs: n, models: n.ModelList(), shape: q.shape(n)}
 	q.classes[n] = c
 	if len(c.models) == 0 {
 		q.anyWork = append(q.anyWork, c)
@@ -187,6 +226,24 @@ func (q *Queue) class(n horde.Needs) *class {
 		q.byModel[m] = append(q.byModel[m], c)
 	}
 	return c
+}
+
+func (q *Queue) shape(n horde.Needs) *shape {
+	n.Models = noModel
+	s := q.shapes[n]
+	if s == nil {
+		s = &shape{needs: n, models: []string{noModel}}
+		q.shapes[n] = s
+	}
+	s.classes++
+	return s
+}
+
+// add counts n requests of a class of the shape.
+func (s *shape) add(c *class, n int) {
+	if len(c.models) > 0 {
+		s.count += n
+	}
 }
 
 // count adds n results of an entry to all sums.
@@ -214,8 +271,10 @@ func (q *Queue) SetLeft(e *Entry, left int) {
 	if e.general.tree != nil {
 		e.general.sumUp()
 	}
-	for _, n := range e.aimed {
-		n.sumUp()
+	if e.aim != nil {
+		for _, n := range e.aim.nodes {
+			n.sumUp()
+		}
 	}
 	e.own.sumUp()
 }
@@ -225,6 +284,8 @@ func (q *Queue) Remove(e *Entry, now time.Time) {
 	r, c := e.Request, e.class
 	q.count(e, -r.Left)
 	q.entries--
+	c.shape.add(c, -1)
+	delete(q.ranks, e)
 	if q.kind == horde.Image {
 		if q.pixels[e.size[0]]--; q.pixels[e.size[0]] == 0 {
 			delete(q.pixels, e.size[0])
@@ -232,23 +293,9 @@ func (q *Queue) Remove(e *Entry, now time.Time) {
 	}
 	if e.general.tree != nil {
 		c.open.remove(&e.general)
-		for _, w := range e.targets {
-			if q.blocked[w]--; q.blocked[w] == 0 {
-				delete(q.blocked, w)
-			}
-		}
-	} else {
-		q.aimed--
 	}
-	for i, n := range e.aimed {
-		t := n.tree
-		t.remove(n)
-		if w := e.targets[i]; t.root == nil {
-			delete(q.targets[w], c)
-			if len(q.targets[w]) == 0 {
-				delete(q.targets, w)
-			}
-		}
+	if e.aim != nil {
+		q.forget(c, e.aim)
 	}
 	u := q.users[r.User]
 	t := e.own.tree
@@ -265,8 +312,34 @@ func (q *Queue) Remove(e *Entry, now time.Time) {
 	r.Priority, r.Queued = r.PriorityAt(now), now
 }
 
+// forget undoes what Add noted of the workers that a request names.
+func (q *Queue) forget(c *class, a *aim) {
+	if a.barring {
+		for _, w := range a.targets {
+			if q.blocked[w]--; q.blocked[w] == 0 {
+				delete(q.blocked, w)
+			}
+		}
+		return
+	}
+	q.aimed--
+	for i, n := range a.nodes {
+		t := n.tree
+		t.remove(n)
+		if w := a.targets[i]; t.root == nil {
+			delete(q.targets[w], c)
+			if len(q.targets[w]) == 0 {
+				delete(q.targets, w)
+			}
+		}
+	}
+}
+
 func (q *Queue) drop(c *class) {
 	delete(q.classes, c.needs)
+	if c.shape.classes--; c.shape.classes == 0 {
+		delete(q.shapes, c.shape.needs)
+	}
 	if len(c.models) == 0 {
 		q.anyWork = without(q.anyWork, c)
 	}

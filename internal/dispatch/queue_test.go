@@ -111,6 +111,22 @@ func naiveFits(r *horde.Request, p *Pop) bool {
 	return !ok || float64(o.Image.AccurateSteps()) <= limit
 }
 
+// naiveSkipped counts request by request what is counted by needs.
+func naiveSkipped(entries map[*horde.Request]*Entry, offer *horde.Offer) (s horde.Skipped) {
+	for r := range entries {
+		needs := orderOf(r).Needs()
+		models := needs.ModelList()
+		s.Count(offer, &needs, models, offer.Misfit(&needs, models), 1)
+	}
+	return s
+}
+
+// byNeeds leaves only the counts that follow from needs.
+func byNeeds(s horde.Skipped) horde.Skipped {
+	s.WorkerID, s.MaxPixels, s.Kudos, s.Blacklist, s.StepCount = 0, 0, 0, 0, 0
+	return s
+}
+
 // TestMatchEqualsANaiveMatcher plays random histories of submissions, pops, returned slots and cancellations, and compares
 // each pop with a search through all requests.
 func TestMatchEqualsANaiveMatcher(t *testing.T) {
@@ -147,6 +163,9 @@ func TestMatchEqualsANaiveMatcher(t *testing.T) {
 				got, skipped := q.Match(p)
 				switch {
 				case got == nil && want == nil:
+					if want := naiveSkipped(entries, offer); !p.OwnOnly && byNeeds(skipped) != want {
+						t.Fatalf("skipped %+v, want %+v", byNeeds(skipped), want)
+					}
 				case got == nil:
 					t.Fatalf("no request, want %v of user %d; skipped %+v", want.ID, want.User, skipped)
 				case want == nil:
@@ -317,6 +336,49 @@ func BenchmarkMatch(b *testing.B) {
 				q.Remove(e, epoch)
 				r.Priority, r.Queued = int64(b.N%1000), epoch
 				q.Add(r, orderOf(r))
+			}
+		})
+	}
+}
+
+// manyModels makes a queue of n text requests, each for a model of its own.
+func manyModels(n int) (q *Queue, entries []*Entry) {
+	q = New(horde.Text)
+	length, context := 80, 2048
+	for i := range n {
+		o := &horde.Order{Kind: horde.Text, Models: []string{fmt.Sprint("model ", i)}, SlowWorkers: true,
+			Text: &horde.TextParams{TextSettings: horde.TextSettings{MaxLength: &length, MaxContextLength: &context}}}
+		entries = append(entries, q.Add(&horde.Request{ID: horde.NewRequestID(), User: 1, Order: o.Pack(), Created: epoch, Queued: epoch, Wanted: 1, Left: 1}, o))
+	}
+	return q, entries
+}
+
+// BenchmarkManyModels is the cost of a pop that finds nothing, and of asking for places, by how many models are waited for.
+func BenchmarkManyModels(b *testing.B) {
+	offer := func(model string) *horde.Offer {
+		w := &horde.Worker{ID: horde.NewWorkerID(), Kind: horde.Text, Owner: 1000, MaxLength: 512, MaxContextLength: 4096, Speed: 10, AllowUnsafeIP: true}
+		return horde.NewOffer(w, false, []string{model}, &horde.Reference{})
+	}
+	for _, n := range []int{100, 10_000} {
+		q, entries := manyModels(n)
+		b.Run(fmt.Sprint("pop/", n), func(b *testing.B) {
+			p := &Pop{Offer: offer("another model")}
+			for b.Loop() {
+				if e, _ := q.Match(p); e != nil {
+					b.Fatal("a request")
+				}
+			}
+		})
+		b.Run(fmt.Sprint("rank/", n), func(b *testing.B) {
+			var online []*horde.Offer
+			for i := range 100 {
+				online = append(online, offer(fmt.Sprint("model ", i)))
+			}
+			now, i := epoch, 0
+			for b.Loop() {
+				now = now.Add(2 * rivalsFor / time.Duration(len(entries))) // every class is asked about afresh now and then
+				q.Rank(entries[i%len(entries)], online, now)
+				i++
 			}
 		})
 	}
