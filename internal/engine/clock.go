@@ -58,14 +58,14 @@ func (e *Engine) sweep(now time.Time) {
 			e.fault(j, now)
 		}
 	}
-	for len(e.expiry) > 0 && e.expiry[0].seen.Before(now) {
+	for len(e.expiry) > 0 && e.expiry[0].seen < now.UnixNano() {
 		r := e.expiry[0]
 		switch {
 		case r.Running > 0 && !r.Expires.After(now):
-			r.seen = now.Add(sweepEvery)
+			r.seen = now.Add(sweepEvery).UnixNano()
 			heap.Fix(&e.expiry, 0)
 		case r.Expires.After(now):
-			r.seen = r.Expires
+			r.seen = r.Expires.UnixNano()
 			heap.Fix(&e.expiry, 0)
 		default:
 			heap.Pop(&e.expiry)

@@ -91,7 +91,7 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 		}
 	}
 	delete(e.requests, r.ID)
-	delete(r.user.requests, r.ID)
+	delete(r.user.requests, r)
 	isNew, noted := e.open.requests[r]
 	delete(e.open.requests, r)
 	if !noted || !isNew {

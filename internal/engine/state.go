@@ -49,7 +49,7 @@ type user struct {
 	changed
 	workers map[horde.WorkerID]*worker
 	// requests are those of the user that are alive.
-	requests map[horde.RequestID]*request
+	requests map[*request]struct{}
 	// arriving counts results of requests that are admitted and whose source images are still being stored, by kind.
 	arriving map[horde.Kind]int
 }
@@ -80,14 +80,14 @@ type request struct {
 	unpacked *horde.Order
 	jobs     []*job // in the order in which they were handed out
 
-	// possible is the answer to whether some worker could take the request, good until possibleUntil.
+	// possibleUntil is until when possible answers whether some worker could take the request, in nanoseconds since 1970: a
+	// time.Time is three times as large, and there may be a million of these.
+	possibleUntil int64
 	possible      bool
-	possibleUntil time.Time
 	// returned is when workers gave a job of the request back as failed. It may be lost in a crash.
 	returned map[horde.WorkerID]time.Time
-	// seen is when the expiry heap looks at the request again; place is where it is in the heap.
-	seen  time.Time
-	place int
+	// seen is when the expiry heap looks at the request again, in nanoseconds since 1970.
+	seen int64
 }
 
 // elsewhere is how long another worker is preferred after one gave a job of the request back.
@@ -237,10 +237,10 @@ func (s *state) addWorker(w *worker) {
 func (s *state) addRequest(r *request) {
 	s.requests[r.ID] = r
 	if r.user.requests == nil {
-		r.user.requests = map[horde.RequestID]*request{}
+		r.user.requests = map[*request]struct{}{}
 	}
-	r.user.requests[r.ID] = r
-	r.seen = r.Expires
+	r.user.requests[r] = struct{}{}
+	r.seen = r.Expires.UnixNano()
 	heap.Push(&s.expiry, r)
 	s.enqueue(r)
 }
@@ -292,17 +292,12 @@ func (s *state) addJob(j *job) {
 type expiryHeap []*request
 
 func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].seen.Before(h[j].seen) }
-func (h expiryHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
+func (h expiryHeap) Less(i, j int) bool { return h[i].seen < h[j].seen }
+func (h expiryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push implements heap.Interface.
 func (h *expiryHeap) Push(x any) {
-	r := x.(*request)
-	r.place = len(*h)
-	*h = append(*h, r)
+	*h = append(*h, x.(*request))
 }
 
 // Pop implements heap.Interface.

@@ -212,19 +212,19 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 		return false
 	case r.Running > 0 || r.Done():
 		return true
-	case now.Before(r.possibleUntil):
+	case now.UnixNano() < r.possibleUntil:
 		return r.possible
 	}
 	o, ref := r.order(), e.Reference()
 	needs := o.Needs()
 	wanted := needs.ModelList()
-	r.possible, r.possibleUntil = false, now.Add(impossibleFor)
+	r.possible, r.possibleUntil = false, now.Add(impossibleFor).UnixNano()
 	for _, w := range e.online(r.Order.Kind(), now).workers {
 		if (w.Maintenance || w.Paused) && w.owner != r.user {
 			continue
 		}
 		if w.standing(ref).CouldTake(o, &needs, wanted) {
-			r.possible, r.possibleUntil = true, now.Add(possibleFor)
+			r.possible, r.possibleUntil = true, now.Add(possibleFor).UnixNano()
 			break
 		}
 	}

@@ -178,9 +178,9 @@ func (e *Engine) view(u *user, sees privilege) UserView {
 	}
 	if v.Own && u.ID != horde.Anonymous {
 		v.Active = map[horde.Kind][]horde.RequestID{}
-		for id, r := range u.requests {
+		for r := range u.requests {
 			if !r.Done() {
-				v.Active[r.Order.Kind()] = append(v.Active[r.Order.Kind()], id)
+				v.Active[r.Order.Kind()] = append(v.Active[r.Order.Kind()], r.ID)
 			}
 		}
 	}
@@ -542,7 +542,7 @@ func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error
 
 // wipe erases an account for good. Its balance and its records stay, under no name.
 func (e *Engine) wipe(u *user, now time.Time) {
-	for _, r := range u.requests {
+	for r := range u.requests {
 		if !r.Cancelled {
 			e.cancel(r)
 		}
