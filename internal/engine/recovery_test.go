@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -94,4 +95,22 @@ func TestAPanicDropsTheMemory(t *testing.T) {
 			t.Errorf("afterwards %d results are queued (%v), want the one that was acknowledged", p.Queued, err)
 		}
 	})
+}
+
+// TestAnOrderThatCannotBeRead keeps a horde from starting on a broken record as if nothing were missing.
+func TestAnOrderThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	db := memory.New()
+	e, err := Open(t.Context(), Config{Store: db, Reference: noModels})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	broken := horde.Request{ID: horde.NewRequestID(), Order: "\xff", Wanted: 1, Left: 1}
+	if err := db.Commit(t.Context(), &store.Batch{NewRequests: []horde.Request{broken}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Config{Store: db, Reference: noModels}); err == nil || !strings.Contains(err.Error(), broken.ID.String()) {
+		t.Errorf("opened a record with a broken order: %v", err)
+	}
 }

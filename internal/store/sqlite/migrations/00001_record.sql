@@ -102,7 +102,7 @@ CREATE TABLE requests (
 
 CREATE TABLE orders (
 	request_no INTEGER PRIMARY KEY, -- requests.no
-	data       BLOB NOT NULL        -- Protocol Buffers; the fields are listed in internal/store/order.go
+	data       BLOB NOT NULL        -- Protocol Buffers; the fields are listed in internal/horde/packed.go
 ) STRICT;
 
 CREATE TABLE jobs (
