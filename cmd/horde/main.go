@@ -23,6 +23,7 @@ type cli struct {
 	Worker   worker.Command  `cmd:"" help:"Work for a horde with an inference server of yours."`
 	Generate generateCommand `cmd:"" help:"Ask a horde for an image or a text."`
 	User     userCommand     `cmd:"" help:"Create, list, show and change accounts."`
+	Bench    benchCommand    `cmd:"" help:"Measure a server: lifecycles, latency, processor and memory."`
 	Audit    auditCommand    `cmd:"" help:"Recompute every balance from the ledger, and fail if one differs."`
 	Config   configCommand   `cmd:"" help:"Print a commented configuration file with every option of the server."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
