@@ -147,7 +147,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	blobs.Store = disk
-	n.runners = append(n.runners, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run)
+	n.runners = append(n.runners, paceCollector, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run)
 
 	var limiter *limit.Limiter
 	if !n.NoRateLimit {
