@@ -48,6 +48,8 @@ type State struct {
 	Requests []*horde.Request
 	Jobs     []*horde.Job
 	System   map[kudos.AccountClass]horde.Kudos
+	// Documents are ordered by kind and id.
+	Documents []Document
 	// LastEvent is the number of the newest event of the ledger, zero for none.
 	LastEvent int64
 }
@@ -88,10 +90,20 @@ type Batch struct {
 	// Events follow each other without gaps, and follow the last one of the record.
 	Events []*kudos.Event
 	System map[kudos.AccountClass]horde.Kudos
+
+	Documents []Document
+}
+
+// Document is one of the many small things that a horde keeps beside its users, workers and requests: a team, a style, a
+// filter. All are read at a start, and each is written whole when it changes. What the data means is the engine's affair, so a
+// new kind needs nothing of a driver.
+type Document struct {
+	Kind, ID string // neither is empty
+	Data     []byte // nil in a batch removes the document, if it is there; it is never nil in a State
 }
 
 // Empty tells whether there is nothing to write.
 func (b *Batch) Empty() bool {
 	return b.Settings == nil && len(b.Users)+len(b.Balances)+len(b.Workers)+len(b.DeletedWorkers)+len(b.Earnings)+
-		len(b.NewRequests)+len(b.Requests)+len(b.DeletedRequests)+len(b.Jobs)+len(b.Events)+len(b.System) == 0
+		len(b.NewRequests)+len(b.Requests)+len(b.DeletedRequests)+len(b.Jobs)+len(b.Events)+len(b.System)+len(b.Documents) == 0
 }

@@ -6,6 +6,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -83,6 +84,8 @@ type record struct {
 	jobs     map[jobKey]horde.Job
 	events   []*kudos.Event
 	system   map[kudos.AccountClass]horde.Kudos
+	// documents by kind and id
+	documents map[[2]string][]byte
 
 	// What is unique, and whose it is.
 	keys, logins map[string]horde.UserID
@@ -102,7 +105,7 @@ func newRecord() record {
 		requests: map[horde.RequestID]horde.Request{}, jobs: map[jobKey]horde.Job{},
 		system: map[kudos.AccountClass]horde.Kudos{},
 		keys:   map[string]horde.UserID{}, logins: map[string]horde.UserID{},
-		names: map[string]horde.WorkerID{}, eventKeys: map[string]bool{},
+		names: map[string]horde.WorkerID{}, eventKeys: map[string]bool{}, documents: map[[2]string][]byte{},
 	}
 }
 
@@ -242,6 +245,13 @@ func (r *record) apply(b *store.Batch) {
 		maps.DeleteFunc(r.jobs, func(k jobKey, _ horde.Job) bool { return gone[k.request] })
 	}
 	maps.Copy(r.system, b.System)
+	for _, d := range b.Documents {
+		if key := [2]string{d.Kind, d.ID}; d.Data == nil {
+			delete(r.documents, key)
+		} else {
+			r.documents[key] = d.Data
+		}
+	}
 	for _, e := range b.Events {
 		c := cut(*e)
 		r.events = append(r.events, &c)
@@ -292,6 +302,12 @@ func (s *Store) Load(ctx context.Context) (*store.State, error) {
 		state.Jobs = append(state.Jobs, &j)
 	}
 	slices.SortFunc(state.Jobs, func(a, b *horde.Job) int { return bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]) })
+	for key, data := range r.documents {
+		state.Documents = append(state.Documents, store.Document{Kind: key[0], ID: key[1], Data: data})
+	}
+	slices.SortFunc(state.Documents, func(a, b store.Document) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
+	})
 	return state, nil
 }
 

@@ -80,6 +80,7 @@ const (
 	removeOrder    = "DELETE FROM orders WHERE request_no = (SELECT no FROM requests WHERE id = ?)"
 	removeRequest  = "DELETE FROM requests WHERE id = ?"
 	removeJobs     = "DELETE FROM jobs WHERE request_id = ?"
+	removeDocument = "DELETE FROM documents WHERE kind = ? AND id = ?"
 	lastRequest    = "SELECT max(no) FROM requests"
 	lastEvent      = "SELECT max(no) FROM events"
 )
@@ -93,7 +94,7 @@ var parts = []struct {
 }{
 	{"settings", writeSettings}, {"users", writeUsers}, {"balances", writeBalances}, {"workers", writeWorkers},
 	{"earnings", writeEarnings}, {"new requests", writeNewRequests}, {"requests", writeRequests}, {"jobs", writeJobs},
-	{"deleted requests", deleteRequests}, {"events", writeEvents}, {"system accounts", writeSystem},
+	{"deleted requests", deleteRequests}, {"events", writeEvents}, {"system accounts", writeSystem}, {"documents", writeDocuments},
 }
 
 func write(ctx context.Context, conn *sqlite.Conn, b *store.Batch) error {
@@ -465,6 +466,34 @@ func writeSystem(conn *sqlite.Conn, b *store.Batch) error {
 		p.int(int64(balance))
 		if err := p.run(); err != nil {
 			return fmt.Errorf("account %s: %w", account, err)
+		}
+	}
+	return nil
+}
+
+func writeDocuments(conn *sqlite.Conn, b *store.Batch) error {
+	if len(b.Documents) == 0 {
+		return nil
+	}
+	write, err := prepare(conn, "INSERT OR REPLACE INTO documents (kind, id, data) VALUES (?, ?, ?)")
+	if err != nil {
+		return err
+	}
+	remove, err := prepare(conn, removeDocument)
+	if err != nil {
+		return err
+	}
+	for _, d := range b.Documents {
+		p := write
+		if d.Data == nil {
+			p = remove
+		}
+		p.text(d.Kind, d.ID)
+		if d.Data != nil {
+			p.bytes(d.Data)
+		}
+		if err := p.run(); err != nil {
+			return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)
 		}
 	}
 	return nil

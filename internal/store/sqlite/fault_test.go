@@ -282,7 +282,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 	s := newStore(t)
 	defer mustClose(t, s)
 	for _, query := range []string{
-		removeUser, removeWorker, removeEarnings, removeOrder, removeRequest, removeJobs, lastRequest, lastEvent,
+		removeUser, removeWorker, removeEarnings, removeOrder, removeRequest, removeJobs, removeDocument, lastRequest, lastEvent,
 		updateRequest, selectRequests, selectJobs, selectUsers, selectBalances, selectEvents,
 	} {
 		plan := ""

@@ -122,6 +122,7 @@ type load struct {
 	settings *store.Settings
 	last     int64
 	system   map[kudos.AccountClass]horde.Kudos
+	document []store.Document
 	workers  []*horde.Worker
 	earnings map[horde.WorkerID]kudos.Earnings
 	users    [][]*horde.User
@@ -149,7 +150,7 @@ func (l *load) plan(conn *sqlite.Conn) (tasks []task, err error) {
 	if l.balances, tasks, err = pieces(tasks, conn, "balances", "user_id", readBalances); err != nil {
 		return nil, err
 	}
-	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem), nil
+	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem, l.readDocuments), nil
 }
 
 // pieces cuts a table into ranges of its integer key and adds a task for each, which leaves its rows in a slot of its own.
@@ -387,10 +388,26 @@ func (l *load) readSystem(ld *loader) error {
 	return nil
 }
 
+func (l *load) readDocuments(ld *loader) error {
+	err := each(ld.conn, "SELECT kind, id, data FROM documents ORDER BY kind, id", nil, func(c *columns) error {
+		d := store.Document{Kind: c.text(), ID: c.text()}
+		i := c.next()
+		d.Data = make([]byte, c.ColumnLen(i))
+		c.ColumnBytes(i, d.Data)
+		l.document = append(l.document, d)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("documents: %w", err)
+	}
+	return nil
+}
+
 func (l *load) state() *store.State {
 	s := &store.State{
 		Settings: l.settings, Users: slices.Concat(l.users...), Workers: l.workers, Earnings: l.earnings,
 		Requests: slices.Concat(l.requests...), Jobs: slices.Concat(l.jobs...), System: l.system, LastEvent: l.last,
+		Documents: l.document,
 	}
 	n := 0
 	for _, piece := range l.balances {

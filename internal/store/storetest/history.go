@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,6 +65,15 @@ type history struct {
 	requests []horde.RequestID
 	jobs     []horde.Job
 	events   []*kudos.Event
+}
+
+// document is one of a few, so that they are written again and again.
+func (h *history) document(rt *rapid.T) store.Document {
+	d := store.Document{Kind: "k", ID: strconv.Itoa(rapid.IntRange(0, 3).Draw(rt, "document"))}
+	if rapid.IntRange(0, 2).Draw(rt, "delete document") > 0 {
+		d.Data = []byte(h.fill.text())
+	}
+	return d
 }
 
 func (h *history) compare(rt *rapid.T, t *testing.T, s store.Store) {
@@ -152,6 +162,9 @@ func (h *history) batch(rt *rapid.T) *store.Batch {
 		h.fill.Fill(&j)
 		j.ID, j.Request = id, request
 		b.Jobs = append(b.Jobs, j)
+	}
+	if count("documents") == 0 {
+		b.Documents = append(b.Documents, h.document(rt))
 	}
 	no := int64(len(h.events)) + 1
 	if first, second := count("gap"), count("gap"); first+second == 0 { // seldom

@@ -34,6 +34,7 @@ func Run(t *testing.T, open Open) {
 		{"what a client did not send differs from what it sent empty", testPresence},
 		{"batches add up", testMerge},
 		{"a change keeps the order", testOrderStays},
+		{"documents are written whole, and go", testDocuments},
 		{"what is deleted takes its own with it", testDelete},
 		{"names and keys are unique", testUnique},
 		{"names and keys change hands in a batch", testSwap},
@@ -251,6 +252,29 @@ func testPresence(t *testing.T, open Open) {
 	}
 	commit(t, s, b)
 	same(t, load(t, s), stateOf(b))
+}
+
+func testDocuments(t *testing.T, open Open) {
+	s, reopen := open(t)
+	document := func(kind, id, data string) store.Document {
+		return store.Document{Kind: kind, ID: id, Data: []byte(data)}
+	}
+	gone := func(kind, id string) store.Document { return store.Document{Kind: kind, ID: id} }
+	for _, step := range []struct{ batch, want []store.Document }{
+		{
+			batch: []store.Document{document("team", "b", "{}"), document("team", "a", "\x00\xff'"), document("style", "b", "")},
+			want:  []store.Document{document("style", "b", ""), document("team", "a", "\x00\xff'"), document("team", "b", "{}")},
+		},
+		{
+			batch: []store.Document{document("team", "a", "2"), gone("team", "b"), gone("team", "never there")},
+			want:  []store.Document{document("style", "b", ""), document("team", "a", "2")},
+		},
+	} {
+		commit(t, s, &store.Batch{Documents: step.batch})
+		same(t, load(t, s).Documents, step.want)
+		s = reopen()
+		same(t, load(t, s).Documents, step.want)
+	}
 }
 
 func testMerge(t *testing.T, open Open) {
