@@ -234,6 +234,7 @@ func (e *Engine) rewardUptime(w *worker, now time.Time) {
 	reward := horde.NewKudos(kudos.UptimeReward(&w.Worker, validated, e.Reference()))
 	untrusted := !w.owner.Has(horde.Trusted)
 	e.event(e.book.RewardUptime(now, &w.Worker, w.Uptime, reward, untrusted))
+	e.teamUptime(w)
 	w.owner.LastActive = now
 	e.open.user(w.owner)
 	e.open.worker(w)

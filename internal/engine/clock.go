@@ -86,5 +86,5 @@ func (e *Engine) flush() {
 // idle tells whether nothing is noted.
 func (b *batch) idle() bool {
 	return !b.settings && len(b.users)+len(b.balances)+len(b.workers)+len(b.requests)+len(b.jobs)+len(b.events)+
-		len(b.gone)+len(b.goneWorker) == 0
+		len(b.gone)+len(b.goneWorker)+len(b.documents) == 0
 }

@@ -27,6 +27,7 @@ type batch struct {
 	events     []*kudos.Event
 	gone       []horde.RequestID
 	goneWorker []horde.WorkerID
+	documents  map[documentKey]documented // nil for those to be removed
 
 	done chan struct{} // closed when the batch is durable or has failed
 	err  error         // set before done is closed
@@ -36,7 +37,7 @@ func newBatch(number int64) *batch {
 	return &batch{
 		number: number,
 		users:  map[*user]bool{}, balances: map[horde.UserID]bool{}, workers: map[*worker]bool{},
-		earnings: map[horde.WorkerID]bool{}, requests: map[*request]bool{}, jobs: map[*job]bool{},
+		earnings: map[horde.WorkerID]bool{}, requests: map[*request]bool{}, jobs: map[*job]bool{}, documents: map[documentKey]documented{},
 		done: make(chan struct{}),
 	}
 }
@@ -106,7 +107,7 @@ func (e *Engine) sealLocked() (*batch, *store.Batch) {
 	s := &store.Batch{
 		Balances: make(map[horde.UserID]kudos.Balance, len(b.balances)),
 		Earnings: make(map[horde.WorkerID]kudos.Earnings, len(b.earnings)),
-		Events:   b.events, DeletedRequests: b.gone, DeletedWorkers: b.goneWorker,
+		Events:   b.events, DeletedRequests: b.gone, DeletedWorkers: b.goneWorker, Documents: b.sealedDocuments(),
 	}
 	if b.settings {
 		settings := *e.settings

@@ -261,6 +261,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 		Debit: charge, Credit: horde.NewKudos(credit),
 		Things: o.Things() / o.Kind.ThingsDivisor(), UsageMultiplier: multiplier,
 	}))
+	e.teamDelivered(w, horde.NewKudos(credit))
 	e.charge(r, charge)
 	r.Running--
 	r.Finished++

@@ -30,6 +30,9 @@ type state struct {
 	workers map[horde.WorkerID]*worker
 	byName  map[string]*worker
 
+	teams      map[horde.TeamID]*team
+	teamByName map[string]*team // by name in lower case
+
 	requests map[horde.RequestID]*request
 	jobs     map[horde.JobID]*job
 	running  map[horde.JobID]*job // those with a lease
@@ -58,6 +61,7 @@ type worker struct {
 	horde.Worker
 	changed
 	owner *user
+	team  *team // nil for none
 	// tricked are the requests that the worker was given a decoy of. It may be lost in a crash.
 	tricked map[horde.RequestID]bool
 	// failed is when the worker last gave a job back as failed. It may be lost in a crash.
@@ -128,6 +132,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		workers: make(map[horde.WorkerID]*worker, len(r.Workers)), byName: make(map[string]*worker, len(r.Workers)),
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
+		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{},
 	}
 	for _, k := range horde.Kinds {
@@ -142,6 +147,11 @@ func newState(r *store.State, now time.Time) (*state, error) {
 	for _, w := range r.Workers {
 		s.addWorker(&worker{Worker: *w, owner: s.users[w.Owner]})
 		s.book.RestoreEarnings(w.ID, r.Earnings[w.ID])
+	}
+	for _, d := range r.Documents {
+		if err := s.addDocument(d); err != nil {
+			return nil, err
+		}
 	}
 	for r, err := range unpacked(r.Requests) {
 		if err != nil {

@@ -22,6 +22,8 @@ type WorkerView struct {
 	OwnerTrusted, OwnerFlagged bool
 	// Owner is the owner's alias, empty where the caller may not know.
 	Owner string
+	// Team is the worker's team, nil for none.
+	Team *horde.Team
 	// Contact is the owner's, for moderators.
 	Contact string
 	// Own tells that the caller is the owner, All that the caller is a moderator.
@@ -91,6 +93,10 @@ func (e *Engine) viewWorker(w *worker, sees privilege, now time.Time) WorkerView
 	if v.All || v.Own || w.owner.PublicWorkers {
 		v.Owner = w.owner.Alias()
 	}
+	if w.team != nil {
+		t := w.team.Team
+		v.Team = &t
+	}
 	if v.All {
 		v.Contact = w.owner.Contact
 	}
@@ -130,6 +136,7 @@ func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (W
 	}
 	info, name := horde.Sanitize(str(c.Info)), horde.Sanitize(str(c.Name))
 	renamed := c.Name != nil && name != w.Name
+	joined := e.teamByID(str(c.Team))
 	taken := renamed && e.byName[name] != nil
 	short := renamed && (len([]rune(name)) < minWorkerName || len([]rune(name)) > maxWorkerName)
 	var nameErr *horde.Error
@@ -149,7 +156,7 @@ func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (W
 		{renamed && e.Profane(name), horde.ErrProfaneWorkerName},
 		{taken, horde.ErrWorkerNameExists},
 		{c.Team != nil && !owner, horde.ErrNotModerator},
-		{str(c.Team) != "" && *c.Team != noTeam, horde.ErrTeamNotFound},
+		{str(c.Team) != "" && *c.Team != noTeam && joined == nil, horde.ErrTeamNotFound},
 		{c.Maintenance == nil && c.Info == nil && c.Paused == nil && c.Name == nil && c.Team == nil, horde.ErrNoWorkerMod},
 	} {
 		if check.fails {
@@ -177,8 +184,12 @@ func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (W
 		out.Name = &name
 	}
 	if c.Team != nil {
-		left := noTeam
-		out.Team = &left
+		called := noTeam
+		if joined != nil {
+			called = joined.Name
+		}
+		e.join(w, joined)
+		out.Team = &called
 	}
 	e.pulse[w.Kind].there = nil
 	e.open.worker(w)
@@ -235,6 +246,7 @@ func (e *Engine) removeWorker(w *worker, now time.Time) {
 			j.worker = nil
 		}
 	}
+	e.join(w, nil)
 	delete(e.workers, w.ID)
 	delete(e.byName, w.Name)
 	delete(w.owner.workers, w.ID)

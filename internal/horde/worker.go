@@ -15,6 +15,7 @@ type Worker struct {
 	// Name is unique over all workers of all kinds, and case-sensitive. At most 100 characters, sanitised.
 	Name    string    `json:"name"`
 	Info    string    `json:"info,omitempty"`
+	Team    TeamID    `json:"team,omitzero"` // zero for none
 	Created time.Time `json:"created"`
 
 	// Paused workers get decoys: set by moderators, or when a worker of an untrusted owner became suspicious.

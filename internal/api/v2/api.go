@@ -29,6 +29,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a.textWorkers(r)
 	a.users(r)
 	a.workers(r)
+	a.teams(r)
 	a.status(r)
 }
 

@@ -105,6 +105,10 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		Info: w.Info, NSFW: w.NSFW, Owner: v.Owner, Trusted: v.OwnerTrusted, Flagged: v.OwnerFlagged, UncompletedJobs: w.Uncompleted,
 		Models: w.Models, BridgeAgent: w.Agent, Contact: v.Contact,
 	}
+	if v.Team != nil {
+		id := v.Team.ID.String()
+		d.Team = team{&v.Team.Name, &id}
+	}
 	if v.Owner != "" {
 		d.Messages = &[]any{}
 	}

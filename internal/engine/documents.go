@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"horde/internal/store"
+)
+
+// The kinds of things that the record keeps as documents, in JSON. The names are stored: never change them.
+const (
+	teamDocument = "team"
+)
+
+// documentKey names a document.
+type documentKey struct{ kind, id string }
+
+// documented is what is kept as a document: it embeds changed, and goes to JSON and back without losing anything.
+type documented interface{ note(batch int64) }
+
+func (c *changed) note(batch int64) { c.in = batch }
+
+// document notes that something which is kept as a document is new or has changed.
+func (b *batch) document(kind, id string, d documented) {
+	b.documents[documentKey{kind, id}] = d
+	d.note(b.number)
+}
+
+// forgetDocument notes that a document is to be removed.
+func (b *batch) forgetDocument(kind, id string) { b.documents[documentKey{kind, id}] = nil }
+
+// sealedDocuments are the documents of a batch as they are now.
+func (b *batch) sealedDocuments() []store.Document {
+	var list []store.Document
+	for key, d := range b.documents {
+		out := store.Document{Kind: key.kind, ID: key.id}
+		if d != nil {
+			data, err := json.Marshal(d)
+			if err != nil {
+				panic(fmt.Errorf("%s %s: %w", key.kind, key.id, err)) // a type that does not fit JSON
+			}
+			out.Data = data
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+// addDocument puts what the record keeps as a document into the memory. Users and workers are there already. Documents of kinds
+// that a later version of the program made stay in the record, untouched.
+func (s *state) addDocument(d store.Document) error {
+	var err error
+	switch d.Kind {
+	case teamDocument:
+		err = restore(d, s.addTeam)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)
+	}
+	return nil
+}
+
+func restore[T any](d store.Document, add func(*T)) error {
+	v := new(T)
+	if err := json.Unmarshal(d.Data, v); err != nil {
+		return err
+	}
+	add(v)
+	return nil
+}
