@@ -151,7 +151,8 @@ func (c *Client) do(ctx context.Context, k call, out any) error {
 	}
 }
 
-func (c *Client) once(ctx context.Context, k call, body []byte) ([]byte, error) {
+// request makes the HTTP request of a call.
+func (c *Client) request(ctx context.Context, k call, body []byte) (*http.Request, error) {
 	target := c.base + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
@@ -166,6 +167,14 @@ func (c *Client) once(ctx context.Context, k call, body []byte) ([]byte, error) 
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
+}
+
+func (c *Client) once(ctx context.Context, k call, body []byte) ([]byte, error) {
+	req, err := c.request(ctx, k, body)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

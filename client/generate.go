@@ -48,8 +48,8 @@ type GeneratedText struct {
 	Texts  []TextGeneration
 }
 
-// GenerateImage submits a request, waits until it is done and downloads the images. progress (nil: none) is called
-// after each poll. When ctx ends first, the request is cancelled on the server and the context's error returned, with
+// GenerateImage submits a request, waits until it is done and downloads the images. Where the server tells of changes by
+// itself (see Follow) it listens, else it asks again and again. progress (nil: none) is called with each status. When ctx ends first, the request is cancelled on the server and the context's error returned, with
 // the images that were finished. ErrFaulted is returned with whatever was finished before.
 func (c *Client) GenerateImage(ctx context.Context, r ImageRequest, progress func(Status)) (GeneratedImages, error) {
 	sub, err := c.SubmitImage(ctx, r)
@@ -61,7 +61,7 @@ func (c *Client) GenerateImage(ctx context.Context, r ImageRequest, progress fun
 		out.Status.Kudos = sub.Kudos
 		return out, nil
 	}
-	last, err := poll(ctx, firstPoll, progress, func() (Status, error) { return c.Check(ctx, sub.ID) })
+	last, final, err := c.await(ctx, sub.ID, firstPoll, progress, func() (Status, error) { return c.Check(ctx, sub.ID) })
 	out.Status = last
 	if err != nil {
 		if ctx.Err() != nil {
@@ -74,7 +74,12 @@ func (c *Client) GenerateImage(ctx context.Context, r ImageRequest, progress fun
 		}
 		return out, err
 	}
-	st, err := c.ImageStatus(ctx, sub.ID)
+	var st ImageStatus
+	if final != nil {
+		st, err = final.Image()
+	} else {
+		st, err = c.ImageStatus(ctx, sub.ID)
+	}
 	if err != nil {
 		return out, err
 	}
@@ -108,7 +113,7 @@ func (c *Client) GenerateText(ctx context.Context, r TextRequest, progress func(
 		out.Status.Kudos = sub.Kudos
 		return out, nil
 	}
-	last, err := poll(ctx, textPoll, progress, func() (Status, error) {
+	last, final, err := c.await(ctx, sub.ID, textPoll, progress, func() (Status, error) {
 		st, err := c.TextStatus(ctx, sub.ID)
 		if err == nil {
 			out.Texts = st.Generations
@@ -116,6 +121,11 @@ func (c *Client) GenerateText(ctx context.Context, r TextRequest, progress func(
 		return st.Status, err
 	})
 	out.Status = last
+	if final != nil {
+		var st TextStatus
+		st, err = final.Text()
+		out.Texts = st.Generations
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // PopImageRequest is what an image worker tells when it asks for a job. Every pop also counts as a sign of life.
@@ -37,6 +38,9 @@ type PopImageRequest struct {
 	// Capabilities narrows what the server derives from the agent's name to what this worker can really do. Nil leaves
 	// it out; servers that do not know it ignore it.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// Wait is for how many seconds the server waits for a job if there is none now, up to 60. Servers that do not know it
+	// answer at once.
+	Wait int `json:"wait,omitempty"`
 }
 
 // Job is what image and text jobs share.
@@ -136,6 +140,8 @@ type PopTextRequest struct {
 	MaxContextLength int      `json:"max_context_length"`
 	Softprompts      []string `json:"softprompts"`
 	Capabilities     []string `json:"capabilities,omitempty"`
+	// Wait is as for images.
+	Wait int `json:"wait,omitempty"`
 }
 
 // TextJob is the answer to a text pop. Ask Found first.
@@ -171,10 +177,21 @@ type TextResult struct {
 	Metadata   []Metadata `json:"gen_metadata"`
 }
 
+// patient is a client for one pop: it makes a single try, and lets the server wait before it answers.
+func (c *Client) patient(wait int) *Client {
+	d := c.With(WithRetry(Retry{}))
+	if wait > 0 && d.http.Timeout > 0 {
+		longer := *d.http
+		longer.Timeout += time.Duration(wait) * time.Second
+		d.http = &longer
+	}
+	return d
+}
+
 // PopImage asks for an image job. It makes a single try: a worker pops again anyway.
 func (c *Client) PopImage(ctx context.Context, r PopImageRequest) (ImageJob, error) {
 	var out ImageJob
-	err := c.With(WithRetry(Retry{})).do(ctx, call{method: http.MethodPost, path: "/generate/pop", body: r}, &out)
+	err := c.patient(r.Wait).do(ctx, call{method: http.MethodPost, path: "/generate/pop", body: r}, &out)
 	if out.ID != "" && len(out.IDs) == 0 {
 		out.IDs = []string{out.ID}
 	}
@@ -184,7 +201,7 @@ func (c *Client) PopImage(ctx context.Context, r PopImageRequest) (ImageJob, err
 // PopText asks for a text job. It makes a single try.
 func (c *Client) PopText(ctx context.Context, r PopTextRequest) (TextJob, error) {
 	var out TextJob
-	err := c.With(WithRetry(Retry{})).do(ctx, call{method: http.MethodPost, path: "/generate/text/pop", body: r}, &out)
+	err := c.patient(r.Wait).do(ctx, call{method: http.MethodPost, path: "/generate/text/pop", body: r}, &out)
 	if out.ID != "" && len(out.IDs) == 0 {
 		out.IDs = []string{out.ID}
 	}

@@ -111,6 +111,9 @@ func (r *Router) takeLimits(h http.Header, req *http.Request, limits []compiledL
 	return nil
 }
 
+// Limits tells whether the rate limits apply to a caller.
+func (r *Router) Limits(c Caller) bool { return r.options.Limiter != nil && !r.exempt(c.Addr) }
+
 // callOf is the method and path that a hit is counted for. Spellings of one path that mean the same are one.
 func callOf(req *http.Request) string {
 	method := req.Method

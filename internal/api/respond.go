@@ -92,6 +92,14 @@ func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	_, _ = w.Write(text)
 }
 
+// Marshal encodes a document as the answers of operations are, in one line.
+func Marshal(doc any) ([]byte, error) { return json.Marshal(doc, encoding) }
+
+// RefusalDocument is the document that a refusal is answered with.
+func RefusalDocument(e *horde.Error) any {
+	return errorDocument{Message: e.Message, RC: e.RC, Errors: e.Fields}
+}
+
 // errorDocument is the body of every refusal.
 type errorDocument struct {
 	Message string            `json:"message"`

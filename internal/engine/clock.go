@@ -38,6 +38,9 @@ func (e *Engine) clockLoop() {
 						p.modelSpeed(model, now) // forgets what is an hour old
 					}
 				}
+				for _, l := range e.lots {
+					l.Tidy()
+				}
 				for _, u := range e.users {
 					e.promote(u, now)
 				}

@@ -230,6 +230,7 @@ func (e *Engine) write() (*batch, error) {
 		return b, err
 	}
 	close(b.done)
+	e.watches.changed(b)
 	return b, nil
 }
 
@@ -251,6 +252,7 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.down = true
 	late := e.open // changed on top of what was lost
 	e.open = newBatch(late.number + 1)
+	e.dismissParked()
 	e.mu.Unlock()
 	for _, b := range []*batch{failed, late} {
 		b.err = errors.New("the record could not be written")
@@ -277,6 +279,7 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.mu.Lock()
 	e.down = false
 	e.mu.Unlock()
+	e.watches.all()
 	e.Log.Info("the memory is the record's again")
 }
 
@@ -304,5 +307,6 @@ func (e *Engine) do(f func()) (err error) {
 		}
 	}()
 	f()
+	e.serveParked()
 	return nil
 }

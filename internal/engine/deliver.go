@@ -190,7 +190,7 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 	switch {
 	case j.State == horde.JobDelivered:
 		return outcome{wait: e.pending(&j.changed), refusal: horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)}
-	case d.faulted() && j.State == horde.JobFaulted:
+	case d.faulted() && j.State != horde.JobRunning:
 		return outcome{wait: e.pending(&j.changed)}
 	case d.faulted():
 		e.fault(j, now)
@@ -198,6 +198,9 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 			j.request.gaveBack(j.worker, now)
 		}
 		return outcome{wait: e.open}
+	case j.State == horde.JobReturned:
+		return outcome{wait: e.pending(&j.changed), refusal: horde.ErrAbortedGen.Withf(
+			"Processing Job with ID %s was aborted: it was not there any more when it was to be handed out.", j.ID)}
 	case j.State == horde.JobFaulted:
 		reason := fmt.Sprintf("it was not done within %d seconds", int(j.Lease.Seconds()))
 		if j.Ended.Sub(j.Started) <= j.Lease {
@@ -359,15 +362,9 @@ func (e *Engine) suspect(w *worker, s horde.Suspicion) {
 // for nothing.
 func (e *Engine) fault(j *job, now time.Time) {
 	r := j.request
-	j.State, j.Ended = horde.JobFaulted, now
-	delete(e.running, j.ID)
-	e.open.job(j)
+	e.vacate(j, horde.JobFaulted, now)
 	if !j.Decoy {
-		r.Running--
 		r.Faults++
-		if !r.Cancelled {
-			e.setLeft(r, r.Left+1, now)
-		}
 		if r.Faults >= horde.MaxFaults && !r.Cancelled {
 			e.dequeue(r, now)
 			r.Faulted = true
@@ -380,6 +377,24 @@ func (e *Engine) fault(j *job, now time.Time) {
 	if j.worker != nil {
 		e.aborted(j.worker, now)
 	}
+}
+
+// vacate ends a running job without a result and lets another worker have its slot, unless the request is cancelled.
+func (e *Engine) vacate(j *job, state horde.JobState, now time.Time) {
+	r := j.request
+	j.State, j.Ended = state, now
+	delete(e.running, j.ID)
+	e.open.job(j)
+	if j.Decoy {
+		return
+	}
+	r.Running--
+	if !r.Cancelled {
+		e.setLeft(r, r.Left+1, now)
+	} else if r.Running == 0 {
+		e.book.ReleaseHold(&r.Request)
+	}
+	e.open.request(r, false)
 }
 
 // aborted counts a lost job of a worker. One that loses many within an hour is put into maintenance.
@@ -400,6 +415,7 @@ func (e *Engine) aborted(w *worker, now time.Time) {
 			w.Maintenance = true
 			w.MaintenanceMessage = fmt.Sprintf("Maintenance mode activated because the worker lost more than %d jobs within an hour. "+
 				"Check its speed and its log, then take it out of maintenance mode.", limit)
+			e.dismiss(w, horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage))
 			e.Log.Warn("a worker is put into maintenance", "worker", w.Name, "owner", w.owner.ID)
 		}
 	}

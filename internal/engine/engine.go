@@ -106,6 +106,10 @@ type Engine struct {
 	wake    chan struct{} // one token: the open batch has something that somebody waits for
 	stop    chan struct{} // closed by Close
 	done    sync.WaitGroup
+
+	draining chan struct{} // closed by Drain
+	drain    sync.Once
+	watches  watches
 }
 
 // Open loads the record and starts the committer and the clock. Close ends both.
@@ -122,7 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
 	}
-	e := &Engine{Config: cfg, open: newBatch(1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	e := &Engine{Config: cfg, open: newBatch(1), wake: make(chan struct{}, 1), stop: make(chan struct{}), draining: make(chan struct{})}
 	if err := e.load(ctx); err != nil {
 		return nil, err
 	}
@@ -135,8 +139,13 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
+// Drain ends the wait of everybody who waits, for a job or for news of a request, and lets nobody wait from now on. All else
+// goes on. Call it when the process is about to stop.
+func (e *Engine) Drain() { e.drain.Do(func() { close(e.draining) }) }
+
 // Close writes what is still to be written and stops. The store stays open; it is the caller's.
 func (e *Engine) Close() {
+	e.Drain()
 	close(e.stop)
 	e.done.Wait()
 }

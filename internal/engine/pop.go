@@ -39,7 +39,8 @@ type ExtraSource struct {
 	Strength float64
 }
 
-// PopImage gives an image worker a batch of jobs of one request, or none.
+// PopImage gives an image worker a batch of jobs of one request, or none. If there is none it waits for one as long as the
+// worker wants to, see [horde.Polling.Patience]. A job whose worker hangs up before it could be handed out goes to another one.
 func (e *Engine) PopImage(ctx context.Context, key string, addr netip.Addr, p *horde.ImagePop) (*Popped, error) {
 	yes := func(b *bool) bool { return b == nil || *b }
 	return e.pop(ctx, key, addr, horde.Image, &p.Polling, func(w *horde.Worker) {
@@ -80,43 +81,101 @@ func (e *Engine) PopText(ctx context.Context, key string, addr netip.Addr, p *ho
 	})
 }
 
+// pop hands out what there is or, if the worker is patient, waits until there is something. What waiting ends with is a pop
+// like any other, at the end.
 func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*Popped, error) {
-	var (
-		popped   *Popped
-		features horde.Features
-		refusal  *horde.Error
-		wait     *batch
-	)
-	if err := e.do(func() {
-		var w *polled
-		if w, refusal = e.poll(key, addr, kind, p, set); refusal != nil {
-			return
-		}
-		features = w.offer.Features
-		popped, refusal = e.take(w, p, time.Now().UTC())
-		if w.isNew || popped != nil && len(popped.IDs) > 0 {
-			wait = e.open
-		}
-	}); err != nil {
-		return nil, err
-	}
-	if err := e.durable(ctx, wait); err != nil {
-		return nil, unavailable(err)
-	}
-	if refusal != nil {
-		return nil, refusal
-	}
-	if len(popped.IDs) > 0 && kind == horde.Image {
-		if err := e.link(ctx, popped, features); err != nil {
+	until := time.Now().Add(p.Patience())
+	for {
+		var (
+			got    popAnswer
+			parked *parkedPop
+		)
+		if err := e.do(func() {
+			now := time.Now().UTC()
+			w, refusal := e.poll(key, addr, kind, p, set)
+			if refusal != nil {
+				got.refusal = refusal
+				return
+			}
+			got = e.take(w, p, now)
+			if w.isNew {
+				got.wait = e.open
+			}
+			if got.nothing() && !w.Maintenance {
+				if parked = e.park(ctx, w, p, now, until); parked != nil && w.isNew {
+					e.nudge()
+				}
+			}
+		}); err != nil {
 			return nil, err
 		}
+		if parked != nil {
+			var answered bool
+			if got, answered = e.await(ctx, parked); !answered {
+				if ctx.Err() != nil {
+					return nil, horde.ErrUnavailable // nobody reads it
+				}
+				continue
+			}
+		}
+		return e.handOut(ctx, got)
 	}
-	return popped, nil
 }
 
-// take finds a request for the worker and hands out a batch of it.
-func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *horde.Error) {
-	q := e.queues[w.Kind]
+// popAnswer is what a pop comes to, as of the batch that it has to wait for.
+type popAnswer struct {
+	popped   *Popped
+	features horde.Features
+	refusal  *horde.Error
+	wait     *batch
+}
+
+func (a *popAnswer) nothing() bool { return a.refusal == nil && len(a.popped.IDs) == 0 }
+
+// handOut waits until what a pop was given is in the record, and adds the links. What cannot be handed out goes back.
+func (e *Engine) handOut(ctx context.Context, a popAnswer) (*Popped, error) {
+	err := e.durable(ctx, a.wait)
+	if err == nil && a.refusal != nil {
+		return nil, a.refusal
+	}
+	if err == nil && len(a.popped.IDs) > 0 && a.popped.Kind == horde.Image {
+		err = e.link(ctx, a.popped, a.features)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		if a.refusal == nil {
+			e.takeBack(a.popped)
+		}
+		return nil, unavailable(err)
+	}
+	return a.popped, nil
+}
+
+// takeBack returns the slots of jobs that do not reach their worker, so that another one gets them at once.
+func (e *Engine) takeBack(p *Popped) {
+	if len(p.IDs) == 0 {
+		return
+	}
+	_ = e.do(func() {
+		now := time.Now().UTC()
+		for _, id := range p.IDs {
+			j := e.jobs[id]
+			if j == nil || j.State != horde.JobRunning {
+				continue // the memory was dropped meanwhile, or the worker
+			}
+			e.vacate(j, horde.JobReturned, now)
+			if j.Decoy && j.worker != nil {
+				delete(j.worker.tricked, j.Request)
+			}
+		}
+		e.nudge()
+	})
+}
+
+// search is what the worker looks for in the queue.
+func (e *Engine) search(w *polled, now time.Time) *dispatch.Pop {
 	search := &dispatch.Pop{
 		Offer: w.offer, Friends: w.friends, OwnOnly: w.Maintenance, MatchedTargeting: e.MatchedTargeting && w.Kind == horde.Image,
 	}
@@ -128,12 +187,17 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 			return w.tricked[id] || e.betterElsewhere(e.requests[id], w.worker, now)
 		}
 	}
-	found, skipped := q.Match(search)
+	return search
+}
+
+// take finds a request for the worker and hands out a batch of it.
+func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
+	found, skipped := e.queues[w.Kind].Match(e.search(w, now))
 	if found == nil {
 		if w.Maintenance {
-			return nil, horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage)
+			return popAnswer{refusal: horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage)}
 		}
-		return &Popped{Kind: w.Kind, Skipped: skipped}, nil
+		return popAnswer{popped: &Popped{Kind: w.Kind, Skipped: skipped}}
 	}
 	r := e.requests[found.Request.ID]
 	o := r.order()
@@ -168,7 +232,7 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 			w.tricked = map[horde.RequestID]bool{}
 		}
 		w.tricked[r.ID] = true
-		return popped, nil
+		return popAnswer{popped: popped, features: w.offer.Features, wait: e.open}
 	}
 	e.setLeft(r, left-size, now)
 	r.Running += size
@@ -178,7 +242,7 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) (*Popped, *hor
 		r.Touch(now, horde.Lifetime)
 	}
 	e.open.request(r, false)
-	return popped, nil
+	return popAnswer{popped: popped, features: w.offer.Features, wait: e.open}
 }
 
 // betterElsewhere tells whether the worker has just failed at the request while another one could take it: three failures end

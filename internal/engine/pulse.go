@@ -79,7 +79,9 @@ type there struct {
 	speed float64
 	// models counts the threads that offer each model. Nil until somebody asks: see modelThreads.
 	models map[string]int
-	until  time.Time
+	// offering lists the workers by the models that they offer. Nil until somebody asks: see couldTake.
+	offering map[string][]*worker
+	until    time.Time
 }
 
 // totals counts the online workers and their threads.
@@ -115,6 +117,34 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 	}
 	p.there = t
 	return t
+}
+
+// couldTake calls f with the online workers that have one of the wanted models, or with all where none is wanted, until f
+// returns false. A worker with several of them may come several times.
+func (t *there) couldTake(wanted []string, f func(*worker) bool) {
+	if len(wanted) == 0 {
+		for _, w := range t.workers {
+			if !f(w) {
+				return
+			}
+		}
+		return
+	}
+	if t.offering == nil {
+		t.offering = map[string][]*worker{}
+		for _, w := range t.workers {
+			for _, m := range w.Models {
+				t.offering[m] = append(t.offering[m], w)
+			}
+		}
+	}
+	for _, m := range wanted {
+		for _, w := range t.offering[m] {
+			if !f(w) {
+				return
+			}
+		}
+	}
 }
 
 // standing is the offer as of the worker's last full check-in.

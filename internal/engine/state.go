@@ -39,8 +39,12 @@ type state struct {
 	expiry   expiryHeap
 
 	queues map[horde.Kind]*dispatch.Queue
-	book   *kudos.Book
-	pulse  map[horde.Kind]*pulse
+	// lots hold the pops that wait for a job.
+	lots map[horde.Kind]*dispatch.Lot[*parkedPop]
+	// fresh are requests of which there is more to hand out than before, to be offered to the parked pops: see serveParked.
+	fresh []*request
+	book  *kudos.Book
+	pulse map[horde.Kind]*pulse
 }
 
 // changed is the number of the batch that last changed an object, for readers to wait for; zero for none since the record was
@@ -133,10 +137,12 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
+		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{},
 	}
 	for _, k := range horde.Kinds {
 		s.queues[k] = dispatch.New(k)
+		s.lots[k] = dispatch.NewLot[*parkedPop]()
 		s.pulse[k] = newPulse()
 	}
 	s.book.Restore(r.LastEvent, r.System)
@@ -259,6 +265,14 @@ func (s *state) addRequest(r *request) {
 func (s *state) enqueue(r *request) {
 	if r.Waiting() && r.entry == nil {
 		r.entry = s.queues[r.Order.Kind()].Add(&r.Request, r.order())
+		s.offer(r)
+	}
+}
+
+// offer notes that there is more of a request to hand out than before.
+func (s *state) offer(r *request) {
+	if s.lots[r.Order.Kind()].Len() > 0 {
+		s.fresh = append(s.fresh, r)
 	}
 }
 
@@ -274,7 +288,11 @@ func (s *state) dequeue(r *request, now time.Time) {
 func (s *state) setLeft(r *request, left int, now time.Time) {
 	switch {
 	case r.entry != nil && left > 0:
+		more := left > r.Left
 		s.queues[r.Order.Kind()].SetLeft(r.entry, left)
+		if more {
+			s.offer(r)
+		}
 	case r.entry != nil:
 		s.dequeue(r, now)
 		r.Left = left

@@ -219,15 +219,12 @@ func (e *Engine) possible(r *request, now time.Time) bool {
 	needs := o.Needs()
 	wanted := needs.ModelList()
 	r.possible, r.possibleUntil = false, now.Add(impossibleFor).UnixNano()
-	for _, w := range e.online(r.Order.Kind(), now).workers {
-		if (w.Maintenance || w.Paused) && w.owner != r.user {
-			continue
-		}
-		if w.standing(ref).CouldTake(o, &needs, wanted) {
+	e.online(o.Kind, now).couldTake(wanted, func(w *worker) bool {
+		if !((w.Maintenance || w.Paused) && w.owner != r.user) && w.standing(ref).CouldTake(o, &needs, wanted) {
 			r.possible, r.possibleUntil = true, now.Add(possibleFor).UnixNano()
-			break
 		}
-	}
+		return !r.possible
+	})
 	return r.possible
 }
 

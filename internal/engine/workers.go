@@ -193,6 +193,9 @@ func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (W
 	}
 	e.pulse[w.Kind].there = nil
 	e.open.worker(w)
+	if w.Maintenance {
+		e.dismiss(w, horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage))
+	}
 	return out, e.open, nil
 }
 
@@ -247,6 +250,7 @@ func (e *Engine) removeWorker(w *worker, now time.Time) {
 		}
 	}
 	e.join(w, nil)
+	e.dismiss(w, nil)
 	delete(e.workers, w.ID)
 	delete(e.byName, w.Name)
 	delete(w.owner.workers, w.ID)

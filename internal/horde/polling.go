@@ -2,6 +2,8 @@
 
 package horde
 
+import "time"
+
 // The types in this file are the bodies that workers send; see submission.go for how to read them.
 
 // Polling is what the pops of all kinds have in common.
@@ -17,6 +19,21 @@ type Polling struct {
 	ExtraSlowWorker     *bool    `json:"extra_slow_worker" default:"true"`
 	// Capabilities narrows the features that the bridge agent stands for. It is ours; nil means all of them.
 	Capabilities []string `json:"capabilities"`
+	// Wait is for how many seconds the pop waits for a job if there is none now: see [Patience]. It is ours; nil means not
+	// at all.
+	Wait *int `json:"wait" minimum:"0" maximum:"2147483647" default:"0"`
+}
+
+// MaxPatience is the longest that a pop waits for a job; who asks for more is answered after that. It is short enough for the
+// worker to stay online all the while, which takes a check-in every [Stale], and for most proxies to keep the call.
+const MaxPatience = 60 * time.Second
+
+// Patience is how long a pop waits for a job.
+func (p *Polling) Patience() time.Duration {
+	if p.Wait == nil || *p.Wait < 0 {
+		return 0
+	}
+	return min(time.Duration(*p.Wait)*time.Second, MaxPatience)
 }
 
 // ImagePop is the body of an image worker's pop.

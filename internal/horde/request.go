@@ -123,6 +123,8 @@ const (
 	JobRunning   JobState = 1
 	JobDelivered JobState = 2
 	JobFaulted   JobState = 3
+	// JobReturned never reached its worker, who hung up while it was being handed out. It counts for nothing.
+	JobReturned JobState = 4
 )
 
 // Metadata is a note of a worker on a result, for example that a LoRA could not be loaded.

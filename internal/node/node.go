@@ -244,7 +244,9 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		}()
 	}
 	go picture.Warm() // takes a second, ends by itself, and nobody waits for it
+	unhook := context.AfterFunc(ctx, n.Engine.Drain)
 	err := n.server.Serve(ctx, l, drainFor)
+	unhook()
 	stop()
 	running.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -120,7 +120,10 @@ const (
 	submitGrace = 60 * time.Second
 	// submitTimeout bounds one call.
 	submitTimeout = 60 * time.Second
-	popTimeout    = 40 * time.Second
+	// popTimeout bounds a pop, beside what the horde is asked to wait for a job.
+	popTimeout = 40 * time.Second
+	// popGrace is how long a pop goes on when the worker is to stop: a horde that does not wait has answered by then.
+	popGrace = 2 * time.Second
 )
 
 // backoff is 2, 4, 8 up to 60 seconds, a fifth more or less.

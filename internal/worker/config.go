@@ -42,6 +42,7 @@ type Config struct {
 	QueueSize               int     `name:"queue-size" aliases:"queue_size" default:"1" env:"WORKER_QUEUE_SIZE" group:"work" help:"Further jobs to hold ready, 0 to 4."`
 	MaxBatch                int     `default:"1" env:"WORKER_MAX_BATCH" group:"work" help:"Results of the same request in one job, 1 to 20."`
 	BackendConcurrency      int     `default:"0" env:"WORKER_BACKEND_CONCURRENCY" group:"work" help:"Requests in flight at the inference server; 0 means max_threads."`
+	PopWait                 Seconds `default:"25" env:"WORKER_POP_WAIT" group:"work" help:"Seconds that the horde may hold back the answer until there is a job, 0 to 60; 0 asks every second instead. Hordes that do not know this answer at once."`
 	ExtraSlowWorker         bool    `env:"WORKER_EXTRA_SLOW_WORKER" group:"work" help:"Triple time limits, only for requests that allow it."`
 	ModeratePerformanceMode bool    `env:"WORKER_MODERATE_PERFORMANCE_MODE" group:"work" help:"Take more image work at a time: for fast GPUs."`
 	HighPerformanceMode     bool    `env:"WORKER_HIGH_PERFORMANCE_MODE" group:"work" help:"Take even more: for the fastest GPUs."`
@@ -202,7 +203,7 @@ func (c *Config) validate() error {
 		return nil
 	}
 	for _, err := range []error{
-		between("max_threads", c.MaxThreads, 1, 16), between("queue_size", c.QueueSize, 0, 4), between("max_batch", c.MaxBatch, 1, 20),
+		between("max_threads", c.MaxThreads, 1, 16), between("queue_size", c.QueueSize, 0, 4), between("max_batch", c.MaxBatch, 1, 20), between("pop_wait", int(c.PopWait), 0, 60),
 		between("backend_concurrency", c.BackendConcurrency, 0, 50),
 		between("max_power", c.MaxPower, 1, 512), between("max_length", c.MaxLength, 16, 16384),
 		between("max_context_length", c.MaxContextLength, 80, 1<<20),

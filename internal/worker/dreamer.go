@@ -262,6 +262,7 @@ func (d *dreamer) request() client.PopImageRequest {
 		AllowControlnet: cfg.AllowControlnet && info.Has[backend.Controlnet], AllowSDXLControlnet: cfg.AllowSDXLControlnet && info.Has[backend.QRCode],
 		AllowLora: d.takesLoras(), RequireUpfrontKudos: cfg.RequireUpfrontKudos,
 		ExtraSlowWorker: cfg.ExtraSlowWorker, LimitMaxSteps: cfg.LimitMaxSteps, Capabilities: capabilities(cfg, info, d.takesLoras(), d.takesTIs()),
+		Wait: int(cfg.PopWait),
 	}
 	if !d.noPriority {
 		r.PriorityUsernames = cfg.PriorityUsernames
@@ -270,7 +271,7 @@ func (d *dreamer) request() client.PopImageRequest {
 }
 
 func (d *dreamer) pop(ctx context.Context, _ int) (*popped, error) {
-	at := time.Now()
+	asked := time.Now()
 	j, err := d.p.horde.With(client.WithAgent(d.agent())).PopImage(ctx, d.request())
 	if err != nil {
 		return nil, err
@@ -292,7 +293,7 @@ func (d *dreamer) pop(ctx context.Context, _ int) (*popped, error) {
 	d.inHand[j.ID] = draft
 	d.perModel[j.Model]++
 	d.mu.Unlock()
-	job := &popped{id: j.ID, ids: j.IDs, at: at, ttl: ttlOf(j.TTL)}
+	job := &popped{id: j.ID, ids: j.IDs, at: handedOut(asked), ttl: ttlOf(j.TTL)}
 	job.what = fmt.Sprintf("%s %dx%d %d steps", j.Model, draft.Width, draft.Height, draft.Steps)
 	if draft.Count > 1 {
 		job.what += fmt.Sprintf(" x%d", draft.Count)

@@ -57,6 +57,18 @@ type popped struct {
 	do func(ctx context.Context, started, generated func()) outcome
 }
 
+// popTravel is how long a job may have been on its way from the horde.
+const popTravel = 2 * time.Second
+
+// handedOut is when the horde handed out a job that has just come as the answer to a pop of then, as early as that may be: the
+// horde's clock for the job has run since.
+func handedOut(asked time.Time) time.Time {
+	if latest := time.Now().Add(-popTravel); latest.After(asked) {
+		return latest
+	}
+	return asked
+}
+
 func (p *popped) deadline() time.Time { return p.at.Add(p.ttl) }
 
 // outcome is how a job ended.
@@ -125,12 +137,14 @@ func (l *loop) popUntilDrain() error {
 			l.pause(again)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(l.p.hard, popTimeout)
+		asked := time.Now()
+		ctx, cancel := l.popContext()
 		job, err := l.kind.pop(ctx, l.queueSize())
+		given := ctx.Err() != nil
 		cancel()
 		switch {
-		case err != nil && l.p.hard.Err() != nil:
-			return l.fatalError()
+		case err != nil && (l.p.hard.Err() != nil || given && (l.draining() || l.isDown())):
+			// Told to stop, or nothing to do the job with: it was no use to wait any longer.
 		case err != nil:
 			a := judgePop(err)
 			if a.stop != 0 {
@@ -171,7 +185,8 @@ func (l *loop) popUntilDrain() error {
 				l.kind.rest(l.p.hard)
 				rested = true
 			}
-			l.pause(idlePause)
+			// A horde that lets the worker wait for a job is asked again at once, one that answered at once after a pause.
+			l.pause(idlePause - time.Since(asked))
 		default:
 			failures, invalid, rested = 0, 0, false
 			l.state("working")
@@ -179,6 +194,27 @@ func (l *loop) popUntilDrain() error {
 			idleFor = time.Now()
 		}
 	}
+}
+
+// popContext is for one pop, which the horde may let wait: it ends when the worker is to stop or the inference server goes
+// away. A pop that has just begun is left alone for a moment: a job may be on its way.
+func (l *loop) popContext() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(l.p.hard, l.p.cfg.PopWait.Duration()+popTimeout)
+	l.mu.Lock()
+	gone := l.gone
+	l.mu.Unlock()
+	go func() { // ends with the pop
+		asked := time.Now()
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.p.drain:
+		case <-gone:
+		}
+		wait(ctx, popGrace-time.Since(asked), nil)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // room reports whether another job may be popped.
@@ -222,6 +258,9 @@ func (l *loop) effectiveQueue() int {
 }
 
 func (l *loop) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -167,12 +167,15 @@ func (s *scribe) pop(ctx context.Context, _ int) (*popped, error) {
 	req := client.PopTextRequest{
 		Name: cfg.ScribeName, Models: []string{s.model()}, BridgeAgent: s.agent(), NSFW: cfg.NSFW, Threads: cfg.MaxThreads,
 		Amount: cfg.MaxBatch, RequireUpfrontKudos: cfg.RequireUpfrontKudos, MaxLength: s.length(), MaxContextLength: s.contextSize(),
-		Softprompts: append([]string{}, info.Softprompts...),
+		Softprompts: append([]string{}, info.Softprompts...), Wait: int(cfg.PopWait),
+	}
+	if cfg.YieldToLocal {
+		req.Wait = 0 // somebody may come while the horde waits
 	}
 	if !s.noPriority.Load() {
 		req.PriorityUsernames = cfg.PriorityUsernames
 	}
-	at := time.Now()
+	asked := time.Now()
 	j, err := s.p.horde.With(client.WithAgent(s.agent())).PopText(ctx, req)
 	if err != nil {
 		return nil, err
@@ -181,7 +184,7 @@ func (s *scribe) pop(ctx context.Context, _ int) (*popped, error) {
 	if !j.Found() {
 		return nil, nil
 	}
-	job := &popped{id: j.ID, ids: j.IDs, at: at, ttl: ttlOf(j.TTL), what: fmt.Sprintf("%s, %d tokens", j.Model, j.Payload.MaxLength)}
+	job := &popped{id: j.ID, ids: j.IDs, at: handedOut(asked), ttl: ttlOf(j.TTL), what: fmt.Sprintf("%s, %d tokens", j.Model, j.Payload.MaxLength)}
 	job.do = func(ctx context.Context, started, generated func()) outcome {
 		return s.do(ctx, job, j, started, generated)
 	}

@@ -17,7 +17,8 @@ type API struct {
 	// ping tells whether the database answers.
 	ping func(*http.Request) error
 	// active counts the calls that are being handled on this node.
-	active func() int64
+	active  func() int64
+	streams streams
 }
 
 // Register adds all operations to a router. active counts the calls that the node is handling, the one that asks included.
@@ -25,6 +26,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a := &API{engine: e, version: version, active: active, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
 	a.imageRequests(r)
 	a.textRequests(r)
+	a.eventStreams(r)
 	a.imageWorkers(r)
 	a.textWorkers(r)
 	a.users(r)

@@ -15,12 +15,25 @@ import (
 
 type imagePopInput struct {
 	api.Key
+	patience
 	Body horde.ImagePop
 }
 
 type textPopInput struct {
 	api.Key
+	patience
 	Body horde.TextPop
+}
+
+// patience is for programs that can add a header more easily than a field.
+type patience struct {
+	Wait *int `header:"Horde-Wait" minimum:"0" maximum:"2147483647" doc:"Seconds to wait for a job if there is none, at most 60. The field wait wins."`
+}
+
+func (p patience) lend(to *horde.Polling) {
+	if to.Wait == nil {
+		to.Wait = p.Wait
+	}
 }
 
 type imageDeliveryInput struct {
@@ -127,6 +140,7 @@ func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, an
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
+	c.In.lend(&c.In.Body.Polling)
 	p, err := a.engine.PopImage(ctx, c.In.APIKey, c.Addr, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
@@ -233,6 +247,7 @@ func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, any,
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
+	c.In.lend(&c.In.Body.Polling)
 	p, err := a.engine.PopText(ctx, c.In.APIKey, c.Addr, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
