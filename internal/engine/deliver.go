@@ -388,7 +388,9 @@ func (e *Engine) vacate(j *job, state horde.JobState, now time.Time) {
 	if j.Decoy {
 		return
 	}
-	r.Running--
+	if r.Running--; r.Running == 0 {
+		r.unpacked = nil
+	}
 	if !r.Cancelled {
 		e.setLeft(r, r.Left+1, now)
 	} else if r.Running == 0 {

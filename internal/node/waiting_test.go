@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -44,7 +43,7 @@ func TestWaitingCostsMemoryOnly(t *testing.T) {
 	if n <= 0 {
 		t.Skip("it takes minutes: set " + waitingCount + "=10000 to run it")
 	}
-	files := uint64(2*n + 1000)
+	files := uint64(n + 1000)
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -55,71 +54,78 @@ func TestWaitingCostsMemoryOnly(t *testing.T) {
 			t.Skipf("the limit of open files cannot be raised to %d: %v", files, err)
 		}
 	}
-	dir := t.TempDir()
-	owners, requester := makeOwners(t, dir, (n+workersPerOwner-1)/workersPerOwner)
-	c := startChild(t, dir)
-	m := &waitingMeter{t: t, pid: c.cmd.Process.Pid, url: c.url, addr: strings.TrimPrefix(c.url, "http://"), requester: requester}
-	for range 50 { // what any server has allocated once it has run
-		m.call("GET", "/status/performance", "", "")
-	}
-	before := m.settled()
-	t.Logf("before: %.1f MiB resident", mib(before))
+	t.Run("parked workers", func(t *testing.T) { measureParked(t, n) })
+	t.Run("streams of events", func(t *testing.T) { measureStreams(t, n) })
+}
 
-	answers := make(chan parkedAnswer, n)
-	var parked atomic.Int64
-	began := time.Now()
+func measureParked(t *testing.T, n int) {
+	m, owners := meter(t, n)
+	answers := make(chan time.Time, n)
+	var sent atomic.Int64
+	before, began := m.settled(), time.Now()
 	for i := range n {
 		w := &rawWorker{m: m, name: fmt.Sprint("worker ", i), key: owners[i/workersPerOwner], model: fmt.Sprint("some/model ", i%20)}
 		w.dial()
-		go w.work(answers, &parked)
-		if i%200 == 199 {
-			time.Sleep(20 * time.Millisecond) // a backlog of connections is not what is measured
+		go w.work(answers, &sent)
+		if i%100 == 99 {
+			time.Sleep(10 * time.Millisecond) // a backlog of connections is not what is measured
 		}
 	}
-	m.idleUntil(func() bool { return parked.Load() == int64(n) })
+	m.until(func() bool { return sent.Load() >= int64(n) })
 	t.Logf("%d workers are parked after %v", n, time.Since(began).Round(time.Millisecond))
-	withWorkers := m.settled()
-	t.Logf("parked workers: %.1f MiB resident more, %.1f KiB each", mib(withWorkers-before), float64(withWorkers-before)/1024/float64(n))
-	t.Logf("parked workers, nothing happening: %.2f %% of one core", m.idleLoad(20*time.Second))
-
+	t.Logf("nothing happening, nobody's wait ending: %.2f %% of one core", m.load(15*time.Second))
+	after := m.settled()
+	t.Logf("%.1f MiB resident more, %.1f KiB each", mib(after-before), float64(after-before)/1024/float64(n))
+	t.Logf("every wait ending once a minute, and begun again: %.2f %% of one core", m.load(time.Minute))
 	var wakes []time.Duration
 	for i := range wakeSamples {
-		sent := time.Now()
+		asked := time.Now()
 		m.submit(fmt.Sprint("some/model ", i%20))
-		a := <-answers
-		wakes = append(wakes, a.at.Sub(sent))
+		wakes = append(wakes, (<-answers).Sub(asked))
 	}
 	t.Logf("from the client's request to the worker's job: %s", spread(wakes))
+}
 
+func measureStreams(t *testing.T, n int) {
+	m, _ := meter(t, 1)
 	var ids []string
 	for range n {
-		ids = append(ids, m.submit("nobody/has it"))
+		ids = append(ids, m.submit("some/model"))
 	}
-	full := m.settled()
-	var mu sync.Mutex
 	ends := map[string]chan time.Time{}
 	var open atomic.Int64
+	before := m.settled()
 	for i, id := range ids {
-		end := make(chan time.Time, 1)
-		mu.Lock()
-		ends[id] = end
-		mu.Unlock()
-		go m.follow(id, &open, end)
-		if i%200 == 199 {
-			time.Sleep(20 * time.Millisecond)
+		ends[id] = make(chan time.Time, 1)
+		go m.follow(id, &open, ends[id])
+		if i%100 == 99 {
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	m.idleUntil(func() bool { return open.Load() == int64(n) })
-	withStreams := m.settled()
-	t.Logf("streams: %.1f MiB resident more, %.1f KiB each", mib(withStreams-full), float64(withStreams-full)/1024/float64(n))
-	t.Logf("parked workers and streams, nothing happening: %.2f %% of one core", m.idleLoad(30*time.Second))
-	wakes = wakes[:0]
+	m.until(func() bool { return open.Load() == int64(n) })
+	after := m.settled()
+	t.Logf("%d streams: %.1f MiB resident more, %.1f KiB each", n, mib(after-before), float64(after-before)/1024/float64(n))
+	t.Logf("nothing happening but heartbeats: %.2f %% of one core", m.load(30*time.Second))
+	var wakes []time.Duration
 	for _, id := range ids[:min(n, wakeSamples)] {
-		sent := time.Now()
+		asked := time.Now()
 		m.call("DELETE", "/generate/text/status/"+id, "", "")
-		wakes = append(wakes, (<-ends[id]).Sub(sent))
+		wakes = append(wakes, (<-ends[id]).Sub(asked))
 	}
-	t.Logf("from the cancellation to the event: %s", spread(wakes))
+	t.Logf("from the client's cancellation to the event: %s", spread(wakes))
+}
+
+// meter starts a node in a process of its own, with accounts for n workers.
+func meter(t *testing.T, n int) (m *waitingMeter, owners []string) {
+	dir := t.TempDir()
+	owners, requester := makeOwners(t, dir, (n+workersPerOwner-1)/workersPerOwner)
+	c := startChild(t, dir)
+	m = &waitingMeter{t: t, pid: c.cmd.Process.Pid, url: c.url, addr: strings.TrimPrefix(c.url, "http://"), requester: requester}
+	for range 50 { // what any server has allocated once it has run
+		m.call("GET", "/status/performance", "", "")
+	}
+	t.Logf("the node: %.1f MiB resident", mib(m.settled()))
+	return m, owners
 }
 
 // makeOwners makes accounts for the workers and one for the client, and returns their keys.
@@ -214,14 +220,14 @@ func (m *waitingMeter) processor() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // a hundredth of a second each, on every Linux
 }
 
-// idleLoad is how much of one core the node takes, in percent.
-func (m *waitingMeter) idleLoad(over time.Duration) float64 {
+// load is how much of one core the node takes, in percent.
+func (m *waitingMeter) load(over time.Duration) float64 {
 	before := m.processor()
 	time.Sleep(over)
 	return 100 * float64(m.processor()-before) / float64(over)
 }
 
-func (m *waitingMeter) idleUntil(done func() bool) {
+func (m *waitingMeter) until(done func() bool) {
 	deadline := time.Now().Add(2 * time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
@@ -231,9 +237,6 @@ func (m *waitingMeter) idleUntil(done func() bool) {
 	}
 	time.Sleep(2 * time.Second) // the last have sent; now they are parked too
 }
-
-// parkedAnswer is a job that came.
-type parkedAnswer struct{ at time.Time }
 
 // rawWorker pops over one connection again and again, and costs the measuring process little.
 type rawWorker struct {
@@ -251,7 +254,7 @@ func (w *rawWorker) dial() {
 	w.m.t.Cleanup(func() { conn.Close() })
 }
 
-func (w *rawWorker) work(answers chan<- parkedAnswer, parked *atomic.Int64) {
+func (w *rawWorker) work(answers chan<- time.Time, sent *atomic.Int64) {
 	body := fmt.Sprintf(`{"name":%q,"models":[%q],"bridge_agent":"KoboldCppEmbedWorker:2:x","max_length":512,"max_context_length":4096,"wait":60}`, w.name, w.model)
 	request := fmt.Sprintf("POST /api/v2/generate/text/pop HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", w.key, len(body), body)
 	lines := bufio.NewReaderSize(w.conn, 2048)
@@ -260,7 +263,7 @@ func (w *rawWorker) work(answers chan<- parkedAnswer, parked *atomic.Int64) {
 			return
 		}
 		if first {
-			parked.Add(1)
+			sent.Add(1)
 		}
 		res, err := http.ReadResponse(lines, nil)
 		if err != nil {
@@ -273,7 +276,7 @@ func (w *rawWorker) work(answers chan<- parkedAnswer, parked *atomic.Int64) {
 			return
 		}
 		if !strings.Contains(string(text), `"id":null`) {
-			answers <- parkedAnswer{at}
+			answers <- at
 		}
 	}
 }

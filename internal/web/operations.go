@@ -32,6 +32,7 @@ var chapters = []struct {
 	{"Work for a horde", []string{"/generate/pop", "/generate/submit", "/generate/text/pop", "/generate/text/submit", "/interrogate/pop", "/interrogate/submit"}},
 	{"Text", []string{"/generate/text/"}},
 	{"Images", []string{"/generate/"}},
+	{"News of a request", []string{"/events/"}},
 	{"Accounts", []string{"/find_user", "/users", "/kudos", "/sharedkeys"}},
 	{"Workers", []string{"/workers", "/teams"}},
 	{"The horde", []string{"/status", "/stats", "/documents"}},
@@ -39,7 +40,7 @@ var chapters = []struct {
 }
 
 // order is how the chapters are shown.
-var order = []string{"Images", "Text", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
+var order = []string{"Images", "Text", "News of a request", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
 
 // does tells what an operation is for.
 var does = map[string]string{
@@ -50,10 +51,11 @@ var does = map[string]string{
 	"POST /generate/text/async":         "Ask for a text. Answers with the id of your request.",
 	"GET /generate/text/status/{id}":    "How the request stands, with the text once it is done.",
 	"DELETE /generate/text/status/{id}": "Cancel the request.",
-	"POST /generate/pop":                "Take an image job.",
+	"POST /generate/pop":                "Take an image job. With wait, the answer comes as soon as there is one.",
 	"POST /generate/submit":             "Hand in its image.",
-	"POST /generate/text/pop":           "Take a text job.",
+	"POST /generate/text/pop":           "Take a text job. With wait, the answer comes as soon as there is one.",
 	"POST /generate/text/submit":        "Hand in its text.",
+	"GET /events/{id}":                  "Tells every change of a request, of any kind, as server-sent events, and in the end its results. Better than asking.",
 	"GET /find_user":                    "The account that your key opens.",
 	"GET /users":                        "All accounts, 25 a page.",
 	"GET /users/{id}":                   "One account.",

@@ -3,8 +3,13 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
+	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -338,5 +343,85 @@ func TestModelName(t *testing.T) {
 		if got := ModelName(tc[0], tc[1]); got != tc[2] {
 			t.Errorf("ModelName(%s, %s) = %s, want %s", tc[0], tc[1], got, tc[2])
 		}
+	}
+}
+
+// patient is a horde that lets a worker wait for a job, as its pops ask.
+type patient struct {
+	*fakeHorde
+	job time.Time // when one comes; zero: never
+	cut []time.Duration
+}
+
+func (h *patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(r.URL.Path, "/pop") {
+		return h.fakeHorde.RoundTrip(r)
+	}
+	asked := time.Now()
+	body, _ := io.ReadAll(r.Body)
+	var pop struct{ Wait int }
+	json.Unmarshal(body, &pop)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	wait := time.Duration(pop.Wait) * time.Second
+	if !h.job.IsZero() {
+		wait = min(wait, max(time.Until(h.job), 0))
+	}
+	select {
+	case <-time.After(wait):
+	case <-r.Context().Done():
+		h.cut = append(h.cut, time.Since(asked))
+		return nil, r.Context().Err()
+	}
+	if !h.job.IsZero() && !time.Now().Before(h.job) {
+		h.fakeHorde.mu.Lock()
+		h.jobs, h.job = append(h.jobs, textJob("a", 150)), time.Time{}
+		h.fakeHorde.mu.Unlock()
+	}
+	return h.fakeHorde.RoundTrip(r)
+}
+
+// Where the horde lets it wait, the worker asks again at once, has a job as soon as there is one, and lets go of a pop when it
+// is told to stop.
+func TestScribeWaitsForJobs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*Config)
+		pops   int
+	}{
+		"patient":                     {nil, 5}, // 25 s, 25 s until the job at 40, while that runs, the rest until the end
+		"told not to":                 {func(c *Config) { c.PopWait = 0 }, 100},
+		"with others at the server":   {func(c *Config) { c.YieldToLocal = true }, 100},
+		"a minute is the most it can": {func(c *Config) { c.PopWait = 60 }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := &patient{fakeHorde: &fakeHorde{}, job: time.Now().Add(40 * time.Second)}
+				cfg := testConfig(t)
+				if c.change != nil {
+					c.change(&cfg)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				errs := make(chan error, 1)
+				b := &fakeText{takes: 5 * time.Second}
+				options := append(h.options(), client.WithHTTPClient(&http.Client{Transport: h}))
+				go func() { errs <- run(ctx, cfg, UI{}, Backends{Text: b}, []string{"scribe"}, options...) }()
+				time.Sleep(100 * time.Second)
+				stopped := time.Now()
+				cancel()
+				if err := <-errs; err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(stopped); took > popGrace {
+					t.Errorf("stopping took %v", took)
+				}
+				if got := states(h.submitted()); len(got) != 1 || got["a"] != "ok" {
+					t.Errorf("submitted %v", got)
+				}
+				if n := h.pops() + len(h.cut); n < c.pops*9/10-1 || n > c.pops*11/10+1 {
+					t.Errorf("%d pops in 100 seconds, want about %d", n, c.pops)
+				}
+			})
+		})
 	}
 }
