@@ -69,6 +69,11 @@ func TestAPopWithWaitEndsWithTheUsualAnswer(t *testing.T) {
 			}
 			time.Sleep(horde.CheckInEvery)
 		}
+		began := time.Now()
+		s.noJob(s.popText(w, "wordy", fields{"wait": 60, "softprompts": []string{strings.Repeat("x", 32<<10)}}))
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a pop with a large body waits %v", took)
+		}
 		for _, wrong := range []any{-1, "5", 1.5, nil} {
 			s.invalid(s.tryPopImage(w, "worker", fields{"wait": wrong}), "wait")
 			s.invalid(s.tryPopText(w, "scribe", fields{"wait": wrong}), "wait")
@@ -349,7 +354,8 @@ func TestOurClientAndWorkerDoNotPoll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
+	var working sync.WaitGroup
+	working.Go(func() {
 		job, err := worker.PopText(t.Context(), client.PopTextRequest{Name: "w", Models: []string{"test/7B"}, BridgeAgent: validated, Threads: 1, Amount: 1,
 			MaxLength: 512, MaxContextLength: 4096, Softprompts: []string{}, Wait: 60})
 		if err != nil || !job.Found() {
@@ -360,7 +366,8 @@ func TestOurClientAndWorkerDoNotPoll(t *testing.T) {
 		if _, err := worker.SubmitTextResult(t.Context(), client.TextResult{ID: job.ID, Generation: " in a land far away", State: "ok"}); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	defer working.Wait()
 	var seen []client.Status
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -30,9 +30,17 @@ type patience struct {
 	Wait *int `header:"Horde-Wait" minimum:"0" maximum:"2147483647" doc:"Seconds to wait for a job if there is none, at most 60. The field wait wins."`
 }
 
-func (p patience) lend(to *horde.Polling) {
+// maxPatientBody is the size in bytes of the largest body that a pop may wait with: what it told stays in memory for as long.
+// Hundreds of models take less.
+const maxPatientBody = 32 << 10
+
+// lend gives the body of a pop the patience of its header, unless it has its own or is too large for any.
+func (p patience) lend(to *horde.Polling, req *http.Request) {
 	if to.Wait == nil {
 		to.Wait = p.Wait
+	}
+	if req.ContentLength < 0 || req.ContentLength > maxPatientBody {
+		to.Wait = nil
 	}
 }
 
@@ -140,7 +148,7 @@ func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, an
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
-	c.In.lend(&c.In.Body.Polling)
+	c.In.lend(&c.In.Body.Polling, c.Request)
 	p, err := a.engine.PopImage(ctx, c.In.APIKey, c.Addr, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
@@ -247,7 +255,7 @@ func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, any,
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
-	c.In.lend(&c.In.Body.Polling)
+	c.In.lend(&c.In.Body.Polling, c.Request)
 	p, err := a.engine.PopText(ctx, c.In.APIKey, c.Addr, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
