@@ -344,7 +344,13 @@ func (l *loop) start(job *popped) {
 			l.waiting--
 		}
 		l.finish(out, !began.IsZero())
+		idle := l.waiting+l.submitting == 0
 		l.mu.Unlock()
+		l.p.board.change(name, func(k *KindStatus) {
+			if idle && k.State == "working" {
+				k.State = "idle" // the pop that waits for the next job says nothing
+			}
+		})
 		l.signal()
 	})
 }
