@@ -66,7 +66,7 @@ type ability struct {
 	features      horde.Features
 	karras, plain horde.Samplers
 	// allowed are the worker's yes and no answers.
-	allowed                 [11]bool
+	allowed                 [10]bool
 	ownerTrusted, validated bool
 	fast                    bool
 	inpainting, otherModels bool
@@ -80,7 +80,7 @@ func abilityOf(o *horde.Offer, anyModel bool) ability {
 	a := ability{
 		features: o.Features, karras: o.Karras, plain: o.Plain, ownerTrusted: o.OwnerTrusted, validated: o.Validated,
 		allowed: [...]bool{w.NSFW, w.AllowUnsafeIP, w.ExtraSlow, w.AllowImg2Img, w.AllowPainting, w.AllowPostProcessing,
-			w.AllowControlNet, w.AllowSDXLControlNet, w.AllowLora, w.LimitMaxSteps, o.Special},
+			w.AllowControlNet, w.AllowSDXLControlNet, w.AllowLora, w.LimitMaxSteps},
 		pixels: w.MaxPixels, length: int64(w.MaxLength), context: int64(w.MaxContextLength),
 	}
 	if w.Kind == horde.Text {
