@@ -37,8 +37,8 @@ type Parked[W any] struct {
 	Who W
 
 	worker horde.WorkerID
-	serial uint64 // grows with the time of parking
-	seats  []*seat[W]
+	serial uint64    // grows with the time of parking
+	seats  []seat[W] // one for each model and one for any, made at once: others point to them
 }
 
 // row are the workers that are parked for one model.
@@ -48,6 +48,8 @@ type row[W any] map[ability]*line[W]
 type line[W any] struct {
 	// probe is the offer of the first one as it was then: what stands in line may change while it waits.
 	probe       *horde.Offer
+	row         row[W] // where the line is, until nobody stands in it
+	is          ability
 	first, last *seat[W]
 }
 
@@ -55,8 +57,6 @@ type line[W any] struct {
 type seat[W any] struct {
 	parked     *Parked[W]
 	line       *line[W]
-	row        row[W]
-	is         ability
 	prev, next *seat[W]
 }
 
@@ -127,7 +127,7 @@ func (l *Lot[W]) All() []*Parked[W] {
 func (l *Lot[W]) Park(o *horde.Offer, who W) *Parked[W] {
 	l.serial++
 	l.count++
-	p := &Parked[W]{Who: who, worker: o.Worker.ID, serial: l.serial, seats: make([]*seat[W], 0, 1+len(o.Models))}
+	p := &Parked[W]{Who: who, worker: o.Worker.ID, serial: l.serial, seats: make([]seat[W], 0, 1+len(o.Models))}
 	l.byWorker[p.worker] = append(l.byWorker[p.worker], p)
 	a := abilityOf(o, false)
 	for model := range o.Models {
@@ -149,17 +149,17 @@ func (r row[W]) add(p *Parked[W], o *horde.Offer, a ability) {
 	if at == nil {
 		probe, worker := *o, *o.Worker
 		probe.Worker = &worker
-		at = &line[W]{probe: &probe}
+		at = &line[W]{probe: &probe, row: r, is: a}
 		r[a] = at
 	}
-	s := &seat[W]{parked: p, line: at, row: r, is: a, prev: at.last}
+	p.seats = append(p.seats, seat[W]{parked: p, line: at, prev: at.last})
+	s := &p.seats[len(p.seats)-1]
 	if at.last == nil {
 		at.first = s
 	} else {
 		at.last.next = s
 	}
 	at.last = s
-	p.seats = append(p.seats, s)
 }
 
 // Leave ends the wait of a worker that is parked.
@@ -170,7 +170,8 @@ func (l *Lot[W]) Leave(p *Parked[W]) {
 	} else {
 		delete(l.byWorker, p.worker)
 	}
-	for _, s := range p.seats {
+	for i := range p.seats {
+		s := &p.seats[i]
 		if s.prev == nil {
 			s.line.first = s.next
 		} else {
@@ -182,7 +183,7 @@ func (l *Lot[W]) Leave(p *Parked[W]) {
 			s.next.prev = s.prev
 		}
 		if s.line.first == nil {
-			delete(s.row, s.is)
+			delete(s.line.row, s.line.is)
 		}
 	}
 	p.seats = nil
