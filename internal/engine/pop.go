@@ -108,10 +108,31 @@ func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind hord
 	}
 	if len(popped.IDs) > 0 && kind == horde.Image {
 		if err := e.link(ctx, popped, features); err != nil {
+			e.handBack(ctx, popped.IDs)
 			return nil, err
 		}
 	}
 	return popped, nil
+}
+
+// handBack lets other pops have jobs that could not be handed out after all because their images are out of reach. That is
+// neither the request's fault nor the worker's.
+func (e *Engine) handBack(ctx context.Context, ids []horde.JobID) {
+	var wait *batch
+	err := e.do(func() {
+		for _, id := range ids {
+			if j := e.jobs[id]; j != nil && j.State == horde.JobRunning {
+				e.release(j, time.Now().UTC())
+			}
+		}
+		wait = e.open
+	})
+	if err == nil {
+		err = e.durable(context.WithoutCancel(ctx), wait)
+	}
+	if err != nil { // then they end with their leases
+		e.Log.Warn("jobs that could not be handed out could not be handed back either", "error", err)
+	}
 }
 
 // take finds a request for the worker and hands out a batch of it.
