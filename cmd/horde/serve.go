@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"horde/internal/api"
+	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/node"
 	"horde/internal/web"
@@ -59,7 +60,8 @@ type serverFlags struct {
 	ProfanityFile       string   `env:"HORDE_PROFANITY_FILE" type:"existingfile" placeholder:"FILE" help:"Words that public names may not hold, one a line, in place of the built-in list."`
 	ImageModels         []string `env:"HORDE_IMAGE_REFERENCE_URL,HORDE_IMAGE_COMPVIS_REFERENCE" placeholder:"URL" help:"Image model reference: files or addresses, later ones on top; \"builtin\" is the list inside the program."`
 	TextModels          []string `env:"HORDE_TEXT_REFERENCE_URL,HORDE_IMAGE_LLM_REFERENCE" placeholder:"URL" help:"Text model reference, likewise."`
-	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images through to the disk before they count as delivered, so that a power failure loses none."`
+	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
+	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images on the local disk through before they count as delivered, so that a power failure loses none."`
 
 	LogLevel slog.Level `env:"HORDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 }
@@ -104,7 +106,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		Data: f.Data, PublicURL: f.PublicURL, Version: worker.Version(), Title: f.Title, NoRateLimit: !f.RateLimit,
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
-		ImageModels: f.ImageModels, TextModels: f.TextModels, SyncImages: f.SyncImages,
+		ImageModels: f.ImageModels, TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
 		Pages: f.pages,
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
 	}
@@ -113,6 +115,11 @@ func (f *serverFlags) node() (node.Config, error) {
 	}
 	if u := f.PublicURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
 		return cfg, errors.New("--public-url must begin with https:// or http://")
+	}
+	if f.Blobs != "" {
+		if _, err := blob.ParseS3(f.Blobs); err != nil {
+			return cfg, fmt.Errorf("--blobs: %w", err)
+		}
 	}
 	if truthy(os.Getenv("HORDE_TEST_RATELIMIT_DISABLED")) {
 		cfg.Log.Warn("HORDE_TEST_RATELIMIT_DISABLED is set: nobody's calls are limited")

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"gocloud.dev/blob"
 
+	"horde/internal/bucket"
 	"horde/internal/hordeling"
 	"horde/internal/hordeling/archive"
 	"horde/internal/hordeling/civitai"
@@ -78,26 +79,27 @@ func (c *serveCommand) budget() int64 {
 // openArchive opens the directory or the bucket.
 func (c *serveCommand) openArchive(ctx context.Context, log *slog.Logger) (*archive.Archive, *blob.Bucket, error) {
 	cfg := archive.Config{Budget: c.budget(), LinkLife: c.S3LinkLife, Log: log}
-	var bucket *blob.Bucket
+	var b *blob.Bucket
 	var err error
 	if c.S3Bucket == "" {
 		cfg.Local = true
-		bucket, err = archive.OpenDir(c.Data)
+		b, err = archive.OpenDir(c.Data)
 	} else {
 		cfg.PublicURL = strings.TrimRight(c.PublicURL, "/")
-		bucket, err = archive.OpenS3(ctx, archive.S3{
+		b, err = bucket.OpenS3(ctx, bucket.S3{
 			Endpoint: c.S3Endpoint, Region: c.S3Region, Bucket: c.S3Bucket, AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey,
+			Log: log,
 		})
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the storage: %w", err)
 	}
-	a, err := archive.Open(ctx, bucket, cfg)
+	a, err := archive.Open(ctx, b, cfg)
 	if err != nil {
-		bucket.Close()
+		b.Close()
 		return nil, nil, err
 	}
-	return a, bucket, nil
+	return a, b, nil
 }
 
 func (c *serveCommand) logger(p *program) *slog.Logger {
@@ -123,11 +125,11 @@ func (c *serveCommand) Run(p *program) error {
 		return err
 	}
 	defer client.Close()
-	kept, bucket, err := c.openArchive(p.ctx, log)
+	kept, store, err := c.openArchive(p.ctx, log)
 	if err != nil {
 		return err
 	}
-	defer bucket.Close()
+	defer store.Close()
 
 	public, err := net.Listen("tcp", c.Listen)
 	if err != nil {

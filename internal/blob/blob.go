@@ -46,7 +46,8 @@ var (
 type Key string
 
 // Result is the image of a generation or of an alchemy form, by its id (a lower-case, hyphenated UUID). The id stands
-// directly before ".webp" in all URLs: workers find it there.
+// directly before ".webp" in all URLs: workers find it there. Like all ids of a horde it begins with the time at which it
+// was made; a Store may take a key whose id lies in the future for too young to be pruned.
 func Result(id string) Key { return Key("results/" + id + ".webp") }
 
 // SourceImage is the source image of the image request id.
@@ -85,7 +86,8 @@ type Store interface {
 	// ErrFull.
 	Put(ctx context.Context, key Key, data []byte) error
 	// Seal makes the upload of key a kept object and describes it. Of a kept object it describes that, and an upload
-	// that came later is not looked at: sealing twice is harmless. ErrNotFound where there is neither.
+	// that came later is not looked at: sealing twice is harmless. ErrNotFound where there is neither; ErrTooLarge of an
+	// upload whose size nobody could bound before, which is deleted.
 	Seal(ctx context.Context, key Key) (Info, error)
 	// Open reads a kept object. The caller closes the reader. ErrNotFound.
 	Open(ctx context.Context, key Key) (io.ReadCloser, Info, error)

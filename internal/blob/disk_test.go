@@ -98,25 +98,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestMalformedKeysAreRefusedEverywhere(t *testing.T) {
-	t.Parallel()
-	d, ctx, key := openDisk(t, nil), t.Context(), Key("results/../../x.webp")
-	calls := map[string]func() error{
-		"Put":     func() error { return d.Put(ctx, key, nil) },
-		"Seal":    func() error { _, err := d.Seal(ctx, key); return err },
-		"Open":    func() error { _, _, err := d.Open(ctx, key); return err },
-		"Stat":    func() error { _, err := d.Stat(ctx, key); return err },
-		"Delete":  func() error { return d.Delete(ctx, key) },
-		"SignGet": func() error { _, err := d.SignGet(ctx, key, time.Hour); return err },
-		"SignPut": func() error { _, err := d.SignPut(ctx, key, time.Hour); return err },
-	}
-	for name, call := range calls {
-		if err := call(); !errors.Is(err, ErrKey) {
-			t.Errorf("%s: %v, want ErrKey", name, err)
-		}
-	}
-}
-
 func TestPutReadDelete(t *testing.T) {
 	t.Parallel()
 	for _, sync := range []bool{false, true} {

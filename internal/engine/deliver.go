@@ -133,16 +133,19 @@ func (e *Engine) keepImage(ctx context.Context, d *delivery) error {
 	return err
 }
 
-// spoiled ends a job whose image is broken or was never uploaded: it is faulted, so that another worker gets it at once.
+// spoiled ends a job whose image is broken, too large or was never uploaded: it is faulted, so that another worker gets it at once.
 // What is the server's own fault leaves the job as it is.
 func (e *Engine) spoiled(ctx context.Context, key string, d *delivery, cause error) error {
 	var refusal *horde.Error
-	if !errors.Is(cause, blob.ErrNotFound) && !errors.As(cause, &refusal) {
-		return e.storageRefusal(cause)
-	}
-	refusal = horde.ErrCorruptResult
-	if errors.Is(cause, blob.ErrNotFound) {
+	switch {
+	case errors.Is(cause, blob.ErrNotFound):
 		refusal = horde.ErrCorruptResult.Withf("No image was uploaded for this job.")
+	case errors.Is(cause, blob.ErrTooLarge):
+		refusal = horde.ErrCorruptResult.Withf("The image of this job is too large.")
+	case errors.As(cause, &refusal):
+		refusal = horde.ErrCorruptResult
+	default:
+		return e.storageRefusal(cause)
 	}
 	d.state = "faulted"
 	d.censored = false
@@ -358,8 +361,8 @@ func (e *Engine) suspect(w *worker, s horde.Suspicion) {
 	e.open.user(w.owner)
 }
 
-// fault ends a running job without a result and returns its slot to the request, unless that is cancelled. Decoys count
-// for nothing.
+// fault ends a running job without a result and counts that against the request, which ends after some, and the worker.
+// Decoys count for nothing.
 func (e *Engine) fault(j *job, now time.Time) {
 	r := j.request
 	e.vacate(j, horde.JobFaulted, now)
@@ -369,10 +372,9 @@ func (e *Engine) fault(j *job, now time.Time) {
 			e.dequeue(r, now)
 			r.Faulted = true
 		}
-		if r.Faulted || r.Cancelled && r.Running == 0 {
+		if r.Faulted {
 			e.book.ReleaseHold(&r.Request)
 		}
-		e.open.request(r, false)
 	}
 	if j.worker != nil {
 		e.aborted(j.worker, now)

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -190,9 +191,12 @@ func (e *Engine) generation(ctx context.Context, j horde.Job, o *horde.Order) (G
 		g.Image = url
 	default:
 		data, err := blob.ReadAll(ctx, e.Blobs, key)
-		if err != nil {
+		if errors.Is(err, blob.ErrNotFound) {
 			g.Image = missingImage
 			break
+		}
+		if err != nil {
+			return g, err // the image is there, and can be had later
 		}
 		g.Image = base64.StdEncoding.EncodeToString(data)
 	}

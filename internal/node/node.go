@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -66,7 +67,9 @@ type Config struct {
 	ProfanityFile string
 	// ImageModels and TextModels are sources of the model reference: files, URLs, or "builtin".
 	ImageModels, TextModels []string
-	// SyncImages makes images as durable as everything else, at the price of two waits for the disk for each.
+	// Blobs is where images are kept: "s3://BUCKET?endpoint=URL", see blob.ParseS3. Empty means in Data.
+	Blobs string
+	// SyncImages makes images on the local disk as durable as everything else, at the price of two waits for the disk for each.
 	SyncImages bool
 	// TestUsers lets integration tests on this machine make themselves accounts, moderators too.
 	TestUsers bool
@@ -84,6 +87,7 @@ type Node struct {
 	Engine *engine.Engine
 
 	store   interface{ Close() error }
+	bucket  io.Closer // of the images, nil for the local disk
 	handler http.Handler
 	server  *api.Server
 	admin   *adminServer
@@ -140,14 +144,12 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	disk, err := blob.OpenDisk(blob.DiskConfig{
-		Dir: filepath.Join(n.Data, "images"), Secret: []byte(n.Engine.Secret()), Base: n.base(), Sync: n.SyncImages, Log: n.Log,
-	})
+	images, err := n.openBlobs(ctx)
 	if err != nil {
 		return err
 	}
-	blobs.Store = disk
-	n.runners = append(n.runners, paceCollector, models.Run, hooks.Run, blob.Pruner{Store: disk, Log: n.Log}.Run)
+	blobs.Store = images
+	n.runners = append(n.runners, paceCollector, models.Run, hooks.Run, blob.Pruner{Store: images, Log: n.Log}.Run)
 
 	var limiter *limit.Limiter
 	if !n.NoRateLimit {
@@ -161,7 +163,9 @@ func (n *Node) open(ctx context.Context) error {
 	if n.TestUsers {
 		v2.RegisterTestUsers(router, n.Engine)
 	}
-	router.Mount(blob.PathPrefix, nil, disk, http.MethodGet, http.MethodPut)
+	if served, ok := images.(http.Handler); ok { // S3 is its own server
+		router.Mount(blob.PathPrefix, nil, served, http.MethodGet, http.MethodPut)
+	}
 	if n.Pages != nil {
 		n.Pages(n, router)
 	}
@@ -265,8 +269,12 @@ func (n *Node) Close() error {
 	if n.Engine != nil {
 		n.Engine.Close()
 	}
-	if n.store != nil {
-		return n.store.Close()
+	var errs []error
+	if n.bucket != nil {
+		errs = append(errs, n.bucket.Close())
 	}
-	return nil
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"horde/internal/bucket"
 	"horde/internal/hordeling/hordelingtest"
 )
 
@@ -19,14 +20,14 @@ func TestS3(t *testing.T) {
 	t.Parallel()
 	endpoint := hordelingtest.StartS3(t)
 	ctx := context.Background()
-	bucket, err := OpenS3(ctx, S3{Endpoint: endpoint, Bucket: "hordeling", AccessKey: hordelingtest.S3Access, SecretKey: hordelingtest.S3Secret})
+	b, err := bucket.OpenS3(ctx, bucket.S3{Endpoint: endpoint, Bucket: "hordeling", AccessKey: hordelingtest.S3Access, SecretKey: hordelingtest.S3Secret})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
-	a := open(t, bucket, Config{LinkLife: time.Minute})
+	defer b.Close()
+	a := open(t, b, Config{LinkLife: time.Minute})
 	stem := keep(t, a, 17, []byte("0123456789"))
-	if row := find(t, open(t, bucket, Config{}), stem); row == nil || row.Size != 10 {
+	if row := find(t, open(t, b, Config{}), stem); row == nil || row.Size != 10 {
 		t.Fatalf("another node finds %+v", row)
 	}
 	link, err := a.Link(ctx, stem, "")
@@ -61,13 +62,13 @@ func TestS3(t *testing.T) {
 	if resp.StatusCode != http.StatusForbidden {
 		t.Errorf("without signature: %d", resp.StatusCode)
 	}
-	if err := bucket.Delete(ctx, "ti/"+stem+".safetensors"); err != nil {
+	if err := b.Delete(ctx, "ti/"+stem+".safetensors"); err != nil {
 		t.Fatal(err)
 	}
 	if row := find(t, a, stem); row != nil {
 		t.Errorf("found without its object: %+v", row)
 	}
-	if public, _ := open(t, bucket, Config{PublicURL: "https://files.example/x"}).Link(ctx, stem, ""); public != "https://files.example/x/ti/"+stem+".safetensors" {
+	if public, _ := open(t, b, Config{PublicURL: "https://files.example/x"}).Link(ctx, stem, ""); public != "https://files.example/x/ti/"+stem+".safetensors" {
 		t.Errorf("public link %s", public)
 	}
 }
@@ -76,15 +77,15 @@ func TestS3ThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	bucket, err := OpenS3(ctx, S3{Endpoint: "http://127.0.0.1:1", Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
+	b, err := bucket.OpenS3(ctx, bucket.S3{Endpoint: "http://127.0.0.1:1", Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
-	if _, err := Open(ctx, bucket, Config{}); err == nil || errors.Is(err, context.Canceled) {
+	defer b.Close()
+	if _, err := Open(ctx, b, Config{}); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := OpenS3(ctx, S3{}); err == nil {
+	if _, err := bucket.OpenS3(ctx, bucket.S3{}); err == nil {
 		t.Error("a bucket without a name")
 	}
 }
@@ -102,12 +103,12 @@ func TestForbiddenObjectsAreAbsent(t *testing.T) {
 	}))
 	defer server.Close()
 	ctx := context.Background()
-	bucket, err := OpenS3(ctx, S3{Endpoint: server.URL, Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
+	b, err := bucket.OpenS3(ctx, bucket.S3{Endpoint: server.URL, Bucket: "hordeling", AccessKey: "a", SecretKey: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
-	a := open(t, bucket, Config{})
+	defer b.Close()
+	a := open(t, b, Config{})
 	if row := find(t, a, Stem(1, strings.Repeat("ab", 32))); row != nil {
 		t.Errorf("found %+v", row)
 	}
