@@ -89,8 +89,11 @@ func (t *TestUsers) Make(ctx context.Context, n int, a Account) ([]string, error
 		if a.Waiting > 0 {
 			body := fmt.Appendf(nil, `{"concurrency":%d}`, min(a.Waiting, maxTestWaiting))
 			status, answer, err := t.client.api(ctx, http.MethodPut, "/users/"+id, t.moderator, body)
-			if err != nil || status != http.StatusOK {
-				return nil, fmt.Errorf("raise the concurrency of an account: %d %.200s: %w", status, answer, err)
+			if err != nil {
+				return nil, fmt.Errorf("raise the concurrency of an account: %w", err)
+			}
+			if status != http.StatusOK {
+				return nil, fmt.Errorf("raise the concurrency of an account: %d %.200s", status, answer)
 			}
 		}
 		keys = append(keys, key)

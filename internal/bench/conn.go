@@ -67,7 +67,7 @@ const maxAnswer = 32 << 20
 
 // api makes a call of the API: path is below /api/v2. The answer is good until the next call.
 func (c *caller) api(ctx context.Context, method, path, key string, body []byte) (status int, answer []byte, err error) {
-	status, answer, err = c.do(ctx, method, c.base, "/api/v2"+path, key, body)
+	status, answer, err = c.do(ctx, method, c.base, apiPrefix+path, key, body)
 	if err != nil {
 		c.turn(c.node + 1) // the next call asks another node, where there is one
 	}
@@ -118,8 +118,8 @@ func (c *caller) try(ctx context.Context, method, base, path, key string, body [
 	}
 	if body != nil {
 		kind := "application/json"
-		if method == "PUT" {
-			kind = "image/webp"
+		if !strings.HasPrefix(path, apiPrefix) {
+			kind = "image/webp" // an upload
 		}
 		b = append(append(b, "Content-Type: "...), kind...)
 		b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), int64(len(body)), 10)
@@ -158,6 +158,9 @@ func (c *caller) open(ctx context.Context, base string) (*conn, error) {
 	}
 	return &conn{Conn: nc, in: bufio.NewReaderSize(nc, 4096)}, nil
 }
+
+// apiPrefix is where the API is.
+const apiPrefix = "/api/v2"
 
 var errAnswer = errors.New("the answer is no HTTP/1.1")
 
