@@ -28,7 +28,10 @@ fuzz: ## Run every fuzz target for a minute.
 bench: ## Run the benchmarks of the path of a job.
 	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
 
+bench-horde: ## Measure whole lifecycles against the targets of docs/performance.md (most of an hour).
+	hack/bench.sh
+
 test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
 	hack/test-comfyui.sh "$(PARTS)"
 
-.PHONY: help build test quick parts fuzz bench test-comfyui
+.PHONY: help build test quick parts fuzz bench bench-horde test-comfyui

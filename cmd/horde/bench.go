@@ -61,6 +61,9 @@ type benchCommand struct {
 	TextBytes   int           `default:"400" help:"Length of texts."`
 	ImageBytes  int           `default:"20480" help:"Length of images."`
 
+	ReadySince float64  `placeholder:"SECONDS" help:"Wait until the server answers, and report how long that took since this time (seconds since 1970)."`
+	Summary    []string `type:"existingfile" placeholder:"FILE" help:"Measure nothing: print minimum, median and maximum of what these files, written by --json, hold."`
+
 	JSON  string `name:"json" type:"path" placeholder:"FILE" help:"Write everything that was measured to this file."`
 	Quiet bool   `help:"Do not tell what is going on."`
 }
@@ -89,8 +92,14 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		ImageModel: c.ImageModel, TextModel: c.TextModel,
 		PromptBytes: c.PromptBytes, TextBytes: c.TextBytes, ImageBytes: c.ImageBytes,
 	}
-	if c.Clients == 0 && c.Rate == 0 && c.Preload == 0 && c.IdleWorkers == 0 {
-		return errors.New("nothing to measure: give --clients, --rate, --preload or --idle-workers")
+	if len(c.Summary) > 0 {
+		return summarize(c.Summary)
+	}
+	if c.ReadySince > 0 {
+		cfg.ReadySince = time.UnixMicro(int64(c.ReadySince * 1e6))
+	}
+	if c.ReadySince == 0 && c.Clients == 0 && c.Rate == 0 && c.Preload == 0 && c.IdleWorkers == 0 {
+		return errors.New("nothing to measure: give --clients, --rate, --preload, --idle-workers or --ready-since")
 	}
 	switch {
 	case c.Data != "":
@@ -102,6 +111,8 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		cfg.Accounts = bench.Keys(c.Keys)
 	case c.TestUsers:
 		cfg.Accounts = &bench.TestUsers{Server: c.Server[0], Run: strings.ToLower(rand.Text()[:10])}
+	case c.Clients == 0 && c.Rate == 0 && c.Preload == 0 && c.IdleWorkers == 0:
+		cfg.Accounts = bench.Keys{} // none are needed
 	default:
 		return errors.New("whose accounts? give --data, --keys or --test-users")
 	}
@@ -121,6 +132,21 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		err = errors.Join(err, failed)
 	}
 	return err
+}
+
+// summarize prints what several runs have in common.
+func summarize(files []string) error {
+	reports := make([]bench.Report, len(files))
+	for i, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &reports[i]); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	return bench.Summarize(os.Stdout, reports)
 }
 
 // operatorAccounts makes accounts as an operator does.

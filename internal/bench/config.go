@@ -51,6 +51,10 @@ type Config struct {
 	// the field answer at once; PopEvery then paces the workers. 0 for not at all.
 	PopWait time.Duration
 
+	// ReadySince is when the server was started: the run waits until it answers and reports how long that took, before
+	// anything else. Zero for not.
+	ReadySince time.Time
+
 	// Preload requests wait in the queue before anything else is measured, and are not served.
 	Preload int
 	// PreloadKind is which: "other" requests are for models that no worker of the run has; "same" are for the model that the

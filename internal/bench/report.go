@@ -17,6 +17,7 @@ type Report struct {
 	Started   time.Time  `json:"started"`
 	Machine   Machine    `json:"machine"`
 	Servers   []string   `json:"servers"`
+	Restart   *Restart   `json:"restart,omitempty"`
 	Yardstick *Yardstick `json:"yardstick,omitempty"`
 	Preload   *Preload   `json:"preload,omitempty"`
 	Pops      *Pops      `json:"pops,omitempty"`
@@ -45,6 +46,10 @@ func (r *Report) Honest() error {
 func (r *Report) Print(w io.Writer) error {
 	p := &printer{w: w}
 	p.f("horde bench, %s, on %d processors (%s), %s, %s\n", strings.Join(r.Servers, " "), r.Machine.CPUs, r.Machine.Model, r.Machine.OS, r.Machine.Go)
+	if s := r.Restart; s != nil {
+		p.title("Start", "From the start of the server's process until it answered.")
+		p.f("%.2f s, with %d results waiting\n", s.Seconds, s.Waiting)
+	}
 	if y := r.Yardstick; y != nil {
 		p.title("Yardstick", "What net/http alone does here: POST of such a body, decoded and answered, server and clients together.")
 		p.f("%.0f posts/s with %d clients, %.0f µs of processor for each, p99 %s\n", y.PerSecond, y.Clients, y.CPU, ms(y.Latency.P99))

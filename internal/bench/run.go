@@ -53,6 +53,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	out := &Report{Started: time.Now().UTC(), Machine: thisMachine(), Servers: cfg.Servers}
+	if !cfg.ReadySince.IsZero() {
+		if out.Restart, err = r.ready(ctx); err != nil {
+			return out, fmt.Errorf("wait for the server: %w", err)
+		}
+	}
 	for _, p := range []processes{r.server, r.database} {
 		if _, err := p.cpu(); err != nil {
 			return nil, err
