@@ -11,7 +11,7 @@
 # WAITING   length of the long queue, 1000000
 # CLIENTS   of the closed loop, 256
 # SECONDS_  measured of each load, 20
-# ONLY      some of: mixed text image rate idle short long restart; all by default
+# ONLY      some of: mixed text image rate rate-text idle short long restart; all by default
 # SERVE     further options of horde serve, and DATABASE_PID with --database
 # HORDE     a program built already
 set -euo pipefail
@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 
 out=${1:-bench-results}
 runs=${RUNS:-3} waiting=${WAITING:-1000000} clients=${CLIENTS:-256} seconds=${SECONDS_:-20}
-only=${ONLY:-mixed text image rate idle short long restart}
+only=${ONLY:-mixed text image rate rate-text idle short long restart}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 scratch=$(mktemp -d "$out/scratch.XXXXXX") # on the disk that the results are on, not in memory
@@ -73,6 +73,7 @@ for run in $(seq "$runs"); do
 	if wanted text; then fresh text --clients "$clients" --workers $((clients / 2)) --images 0 --duration "${seconds}s"; fi
 	if wanted image; then fresh image --clients "$clients" --workers $((clients / 2)) --images 1 --duration "${seconds}s"; fi
 	if wanted rate; then fresh rate --rate 660 --workers "$clients" --images 0.5 --duration "${seconds}s"; fi
+	if wanted rate-text; then fresh rate-text --rate 660 --workers "$clients" --images 0 --duration "${seconds}s"; fi
 	if wanted idle; then fresh idle --idle-workers 10000 --idle-every 2s --idle-for "${seconds}s"; fi
 	if wanted short; then fresh short --preload 1000 --preload-kind same --images 0 --pops 900 --yardstick 0s --settle 2s; fi
 	if wanted long || wanted restart; then
@@ -91,7 +92,7 @@ for run in $(seq "$runs"); do
 		rm -rf "$scratch/long"
 	fi
 done
-for name in mixed text image rate idle short long restart restart-after-kill; do
+for name in mixed text image rate rate-text idle short long restart restart-after-kill; do
 	files=("$out/$name"-[0-9]*.json)
 	[ -e "${files[0]}" ] || continue
 	printf '\n%s\n' "$name"
