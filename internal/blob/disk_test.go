@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -122,6 +123,9 @@ func TestPutReadDelete(t *testing.T) {
 		}
 		if _, err := ReadAll(ctx, d, key); !errors.Is(err, ErrNotFound) {
 			t.Errorf("after: %v, want ErrNotFound", err)
+		}
+		if _, err := d.Prune(ctx, time.Now().Add(time.Second)); err != nil {
+			t.Error(err)
 		}
 		if n := files(t, d); n != 0 {
 			t.Errorf("%d files are left", n)
@@ -239,28 +243,43 @@ func TestFailedWritesLeaveNothing(t *testing.T) {
 
 func TestReopen(t *testing.T) {
 	t.Parallel()
-	d := openDisk(t, nil)
-	if err := d.Put(t.Context(), Result(id1), []byte("kept")); err != nil {
-		t.Fatal(err)
+	for name, size := range map[string]int{"small": 100, "large": smallObject + 1} {
+		d := openDisk(t, nil)
+		kept, uploaded := bytes.Repeat([]byte("k"), size), bytes.Repeat([]byte("u"), size)
+		if err := d.Put(t.Context(), Result(id1), kept); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.upload(t.Context(), Result(id2), bytes.NewReader(uploaded)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(d.cfg.Dir, dirTemp, "half"), []byte("up"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // before and after it is sealed
+			var err error
+			if d, err = OpenDisk(d.cfg); err != nil {
+				t.Fatal(err)
+			}
+			if left, _ := os.ReadDir(filepath.Join(d.cfg.Dir, dirTemp)); len(left) != 0 {
+				t.Errorf("%s: half an object is left", name)
+			}
+			wantContent(t, d, Result(id1), string(kept))
+			if _, err := d.Seal(t.Context(), Result(id2)); err != nil {
+				t.Fatal(name, err)
+			}
+			wantContent(t, d, Result(id2), string(uploaded))
+		}
+		if err := d.Delete(t.Context(), Result(id2)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenDisk(d.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Stat(t.Context(), Result(id2)); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: what was deleted is back: %v", name, err)
+		}
 	}
-	if err := d.upload(t.Context(), Result(id2), bytes.NewReader([]byte("uploaded"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(d.cfg.Dir, dirTemp, "half"), []byte("up"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d, err := OpenDisk(d.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := files(t, d); n != 2 {
-		t.Errorf("%d files, want the 2 complete ones", n)
-	}
-	wantContent(t, d, Result(id1), "kept")
-	if _, err := d.Seal(t.Context(), Result(id2)); err != nil {
-		t.Fatal(err)
-	}
-	wantContent(t, d, Result(id2), "uploaded")
 }
 
 func TestConfigIsChecked(t *testing.T) {
@@ -283,34 +302,47 @@ func TestConfigIsChecked(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	t.Parallel()
-	d, ctx := openDisk(t, nil), t.Context()
-	age := func(dir string, key Key, age time.Duration) {
-		then := time.Now().Add(-age)
-		if err := os.Chtimes(d.path(dir, key), then, then); err != nil {
+	for name, size := range map[string]int{"small": 1, "large": smallObject + 1} {
+		d, ctx := openDisk(t, nil), t.Context()
+		age := func(dir string, key Key, age time.Duration) {
+			then := time.Now().Add(-age)
+			if o, ok := d.small.find(key); ok {
+				o.stored = then
+				d.small.objects[key] = o
+			} else if err := os.Chtimes(d.path(dir, key), then, then); err != nil {
+				t.Fatal(err)
+			}
+		}
+		content := strings.Repeat("x", size)
+		old, young, upload := Result(id1), SourceMask(id1), Result(id2)
+		for _, key := range []Key{old, young} {
+			if err := d.Put(ctx, key, []byte(content)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.upload(ctx, upload, strings.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	old, young, upload := Result(id1), SourceMask(id1), Result(id2)
-	for _, key := range []Key{old, young} {
-		if err := d.Put(ctx, key, []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := d.upload(ctx, upload, bytes.NewReader([]byte("x"))); err != nil {
-		t.Fatal(err)
-	}
-	age(dirKept, old, MaxAge+time.Second)
-	age(dirKept, young, MaxAge-time.Minute)
-	age(dirUploads, upload, MaxAge+time.Second)
+		age(dirKept, old, MaxAge+time.Second)
+		age(dirKept, young, MaxAge-time.Minute)
+		age(dirUploads, upload, MaxAge+time.Second)
 
-	if n, err := d.Prune(ctx, time.Now().Add(-MaxAge)); n != 2 || err != nil {
-		t.Errorf("Prune: %d, %v; want the 2 old ones", n, err)
-	}
-	wantContent(t, d, young, "x")
-	if n := files(t, d); n != 1 {
-		t.Errorf("%d files, want the young one", n)
-	}
-	if n, err := d.Prune(t.Context(), time.Now().Add(time.Second)); n != 1 || err != nil {
-		t.Errorf("Prune of all: %d, %v", n, err)
+		if n, err := d.Prune(ctx, time.Now().Add(-MaxAge)); n != 2 || err != nil {
+			t.Errorf("%s: Prune: %d, %v; want the 2 old ones", name, n, err)
+		}
+		wantContent(t, d, young, content)
+		if n := files(t, d); n != 1 {
+			t.Errorf("%s: %d files, want that of the young one", name, n)
+		}
+		if n, err := d.Prune(t.Context(), time.Now().Add(time.Second)); n != 1 || err != nil {
+			t.Errorf("%s: Prune of all: %d, %v", name, n, err)
+		}
+		if n := files(t, d); n != 0 {
+			t.Errorf("%s: %d files are left", name, n)
+		}
+		if err := d.Put(ctx, old, []byte(content)); err != nil { // the store goes on
+			t.Fatal(err)
+		}
+		wantContent(t, d, old, content)
 	}
 }

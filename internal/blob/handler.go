@@ -55,10 +55,7 @@ func (d *Disk) send(w http.ResponseWriter, r *http.Request, key Key) {
 	f, info, err := d.open(key)
 	if errors.Is(err, ErrNotFound) && r.Method == http.MethodHead && d.check(http.MethodPut, key, r.URL.Query()) {
 		// The uploader asks after an upload that is not accepted yet.
-		f, err = os.Open(d.path(dirUploads, key))
-		if err != nil {
-			err = lookUpError(err)
-		}
+		f, info, err = d.openUpload(key)
 	}
 	if err != nil {
 		d.fail(w, err)
