@@ -29,8 +29,9 @@ const (
 	// fanOut is the number of directories that the objects of a bucket are spread over: 400,000 objects, an hour of 100
 	// images a second, make directories of 1,600 entries.
 	fanOut = 256
-	// stripes is the number of locks that order the changes of one key; more than threads that wait for a disk.
-	stripes = 64
+	// stripes is the number of locks that order the changes of one key. They are held while a sealing waits for the disk, so
+	// they are many more than the deliveries that wait for it at a time: two keys should hardly ever wait one after the other.
+	stripes = 4096
 	// Subdirectories: complete objects that clients may read, complete uploads, and files that are being written.
 	dirKept, dirUploads, dirTemp = "kept", "uploads", "temp"
 	// dirJournal holds small objects, many in one file.
@@ -65,8 +66,8 @@ type DiskConfig struct {
 type Disk struct {
 	signer
 	cfg DiskConfig
-	// locks order upload, seal, put and delete of one key. A key's lock is locks[hash % stripes] and is held while files
-	// change names, not while bytes are written.
+	// locks order upload, seal, put and delete of one key. A key's lock is locks[hash % stripes]. It is not held while bytes
+	// come in.
 	locks [stripes]sync.Mutex
 	// small has the objects of up to smallObject bytes. An object is there or in a file, never in both.
 	small *journal
