@@ -141,7 +141,7 @@ func TestIdleWorkersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := report.Idle
-	if i.Polls < 50 || i.Latency.Count == 0 || len(i.Errors) > 0 {
+	if i.Polls < 10 || i.Latency.Count == 0 || len(i.Errors) > 0 {
 		t.Errorf("%+v", i)
 	}
 	if y := report.Yardstick; y.PerSecond <= 0 || y.CPU <= 0 {
@@ -224,6 +224,7 @@ func TestAJobHandedOutTwiceIsCaught(t *testing.T) {
 	s := nodetest.Start(t)
 	var mu sync.Mutex
 	var last []byte
+	pops := 0
 	front := httptest.NewServer(&liar{to: s.URL, lie: func(path string, call int, body []byte) []byte {
 		if path != "POST /api/v2/generate/text/pop" {
 			return body
@@ -232,7 +233,7 @@ func TestAJobHandedOutTwiceIsCaught(t *testing.T) {
 		defer mu.Unlock()
 		if last == nil {
 			last = bytes.Clone(body)
-		} else if call%2 == 0 && time.Now().UnixNano()%3 == 0 {
+		} else if pops++; pops%4 == 0 {
 			return last
 		}
 		if bytes.Contains(body, []byte(markPrefix)) {
@@ -242,7 +243,7 @@ func TestAJobHandedOutTwiceIsCaught(t *testing.T) {
 	}})
 	t.Cleanup(front.Close)
 	cfg := config(t, front.URL, nodeAccounts{s})
-	cfg.Clients, cfg.Workers, cfg.ImageShare, cfg.Duration, cfg.Timeout = 32, 16, 0, 700*time.Millisecond, 2*time.Second
+	cfg.Clients, cfg.Workers, cfg.ImageShare, cfg.Duration, cfg.Timeout = 32, 16, 0, 1500*time.Millisecond, 2*time.Second
 	report, err := Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
