@@ -26,12 +26,6 @@ func newTable(name, spec string) table {
 	return t
 }
 
-// with is the table with more columns after the others.
-func (t table) with(spec string) table {
-	more := newTable(t.name, spec)
-	return table{t.name, append(t.names[:len(t.names):len(t.names)], more.names...), append(t.types[:len(t.types):len(t.types)], more.types...)}
-}
-
 func (t *table) columns() string { return strings.Join(t.names, ", ") }
 
 // rows are none yet, with memory for a number of them.
