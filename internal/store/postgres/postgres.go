@@ -99,6 +99,8 @@ func (s *Store) open(ctx context.Context, location string) error {
 	config.AfterConnect = durable
 	lead := config.Copy()
 	lead.MaxConns, lead.MinConns, lead.MinIdleConns = leadConns, 0, 0
+	// A leader must not lose its lease because a connection broke while it was idle.
+	lead.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	if s.lead, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), lead); err != nil {
 		return err
 	}
