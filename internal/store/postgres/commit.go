@@ -135,22 +135,27 @@ var (
 		"metadata json, worker_name text, reward double precision")
 	events = newTable("events", "no bigint, key text, kind text, at timestamptz, work bigint, user_id bigint, owner bigint, "+
 		"worker_id uuid, debit bigint, credit bigint, usage bigint, contribution bigint, entries json")
-	system   = newTable("system_accounts", "account text, balance bigint")
-	settings = newTable("settings", "id bigint, data json")
-	orders   = newTable("orders", "data bytea")
-	ids      = newTable("", "id uuid")
+	system      = newTable("system_accounts", "account text, balance bigint")
+	settings    = newTable("settings", "id bigint, data json")
+	orders      = newTable("orders", "data bytea")
+	documents   = newTable("documents", "kind text, id text, data bytea")
+	documentIDs = newTable("documents", "kind text, id text")
+	ids         = newTable("", "id uuid")
 )
 
 // The queries of a commit. Each that looks for rows has an index that serves it; TestQueriesUseIndexes says so.
 var (
 	checkFence = "SELECT expect(count(*), 1, 'fence', '" + codeDeposed + "') FROM " +
 		"(SELECT FROM leader WHERE fence = $1 FOR KEY SHARE) AS held"
-	upsertUsers    = users.upsert("id")
-	upsertBalances = balances.upsert("user_id")
-	upsertWorkers  = workers.upsert("id")
-	upsertEarnings = earnings.upsert("worker_id")
-	upsertJobs     = jobs.upsert("request_id, id")
-	upsertSystem   = system.upsert("account")
+	upsertUsers     = users.upsert("id")
+	upsertBalances  = balances.upsert("user_id")
+	upsertWorkers   = workers.upsert("id")
+	upsertEarnings  = earnings.upsert("worker_id")
+	upsertJobs      = jobs.upsert("request_id, id")
+	upsertSystem    = system.upsert("account")
+	upsertDocuments = documents.upsert("kind, id")
+	removeDocuments = "DELETE FROM documents AS d USING " + documentIDs.unnest() + " AS gone (kind, id) " +
+		"WHERE d.kind = gone.kind AND d.id = gone.id"
 	upsertSettings = settings.upsert("id")
 	removeWorkers  = "DELETE FROM workers WHERE id = ANY($1::uuid[])"
 	removeEarnings = "DELETE FROM earnings WHERE worker_id = ANY($1::uuid[])"
@@ -187,7 +192,7 @@ func statements(b *store.Batch) ([]statement, error) {
 	w := &writer{list: []statement{{what: "fence", query: checkFence}}}
 	for _, part := range []func(*store.Batch) error{
 		w.settings, w.users, w.balances, w.workers, w.earnings, w.newRequests, w.requests, w.jobs, w.deletedRequests,
-		w.events, w.system,
+		w.events, w.system, w.documents,
 	} {
 		if err := part(b); err != nil {
 			return nil, err
@@ -307,15 +312,13 @@ func (r *rows) request(q *horde.Request) {
 
 func (w *writer) newRequests(b *store.Batch) error {
 	r, ordered := requests.rows(len(b.NewRequests)), orders.rows(32*len(b.NewRequests))
-	var data []byte
 	for i := range b.NewRequests {
 		q := &b.NewRequests[i]
-		if q.Order == nil {
+		if q.Order == "" {
 			return fmt.Errorf("request %s has no order", q.ID)
 		}
 		r.request(q)
-		data = store.EncodeOrder(data[:0], q.Order)
-		ordered.bytes(data)
+		ordered.string(string(q.Order))
 	}
 	w.add("new requests", insertRequests, requests, r)
 	w.add("orders", insertOrders, orders, ordered, numbers(int64(len(b.NewRequests)))...)
@@ -401,5 +404,20 @@ func (w *writer) system(b *store.Batch) error {
 		r.int(int64(balance))
 	}
 	w.add("system accounts", upsertSystem, system, r)
+	return nil
+}
+
+func (w *writer) documents(b *store.Batch) error {
+	r, gone := documents.rows(len(b.Documents)), documentIDs.rows(len(b.Documents))
+	for _, d := range b.Documents {
+		if d.Data == nil {
+			gone.text(d.Kind, d.ID)
+			continue
+		}
+		r.text(d.Kind, d.ID)
+		r.bytes(d.Data)
+	}
+	w.add("documents", upsertDocuments, documents, r)
+	w.add("removed documents", removeDocuments, documentIDs, gone)
 	return nil
 }

@@ -26,7 +26,7 @@ func mark(no int64, by string) *store.Batch {
 		Settings: &store.Settings{NextUser: horde.UserID(no)},
 		Events:   []*kudos.Event{{No: no, Key: fmt.Sprintf("%s:%d", by, no)}},
 		NewRequests: []horde.Request{{ID: horde.NewRequestID(), Priority: no,
-			Order: &horde.Order{Kind: horde.Text, Prompt: strings.Repeat("x", 3000), Text: &horde.TextParams{}}}},
+			Order: (&horde.Order{Kind: horde.Text, Prompt: strings.Repeat("x", 3000), Text: &horde.TextParams{}}).Pack()}},
 		System: map[kudos.AccountClass]horde.Kudos{kudos.SystemTax: horde.Kudos(no)},
 	}
 }

@@ -90,10 +90,9 @@ func (s *Store) load(ctx context.Context) (_ *store.State, err error) {
 	return l.state(), nil
 }
 
-// loader is one connection with what its owner needs for decoding.
+// loader is one connection of a load.
 type loader struct {
-	conn   *pgx.Conn
-	orders store.OrderDecoder
+	conn *pgx.Conn
 }
 
 // task reads one piece of the record.
@@ -150,6 +149,7 @@ type load struct {
 	balances [][]balanceRow
 	requests [][]*horde.Request
 	jobs     [][]*horde.Job
+	document []store.Document
 }
 
 type balanceRow struct {
@@ -161,15 +161,16 @@ type balanceRow struct {
 var (
 	selectRequests = "SELECT " + requests.columns() + ", data FROM requests LEFT JOIN orders ON request_no = no " +
 		"WHERE no BETWEEN $1 AND $2 ORDER BY no"
-	selectJobs     = "SELECT " + jobs.columns() + " FROM jobs WHERE request_id BETWEEN $1 AND $2"
-	selectUsers    = "SELECT " + users.columns() + " FROM users WHERE id BETWEEN $1 AND $2 ORDER BY id"
-	selectBalances = "SELECT " + balances.columns() + " FROM balances WHERE user_id BETWEEN $1 AND $2"
-	selectWorkers  = "SELECT " + workers.columns() + " FROM workers ORDER BY id"
-	selectEarnings = "SELECT " + earnings.columns() + " FROM earnings"
-	selectSettings = "SELECT data FROM settings"
-	selectSystem   = "SELECT " + system.columns() + " FROM system_accounts"
-	lastEvent      = "SELECT coalesce(max(no), 0) FROM events"
-	jobRange       = "SELECT (SELECT request_id FROM jobs ORDER BY request_id LIMIT 1), " +
+	selectJobs      = "SELECT " + jobs.columns() + " FROM jobs WHERE request_id BETWEEN $1 AND $2"
+	selectUsers     = "SELECT " + users.columns() + " FROM users WHERE id BETWEEN $1 AND $2 ORDER BY id"
+	selectBalances  = "SELECT " + balances.columns() + " FROM balances WHERE user_id BETWEEN $1 AND $2"
+	selectWorkers   = "SELECT " + workers.columns() + " FROM workers ORDER BY id"
+	selectEarnings  = "SELECT " + earnings.columns() + " FROM earnings"
+	selectSettings  = "SELECT data FROM settings"
+	selectSystem    = "SELECT " + system.columns() + " FROM system_accounts"
+	selectDocuments = "SELECT " + documents.columns() + " FROM documents ORDER BY kind, id"
+	lastEvent       = "SELECT coalesce(max(no), 0) FROM events"
+	jobRange        = "SELECT (SELECT request_id FROM jobs ORDER BY request_id LIMIT 1), " +
 		"(SELECT request_id FROM jobs ORDER BY request_id DESC LIMIT 1)"
 )
 
@@ -186,7 +187,7 @@ func (l *load) plan(ctx context.Context, ld *loader) (tasks []task, err error) {
 	if l.balances, tasks, err = pieces(ctx, tasks, ld, "balances", "user_id", readBalances); err != nil {
 		return nil, err
 	}
-	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem), nil
+	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem, l.readDocuments), nil
 }
 
 // pieces cuts a table into ranges of its integer key and adds a task for each, which leaves its rows in a slot of its own.
@@ -242,7 +243,7 @@ func (l *load) planJobs(ctx context.Context, tasks []task, ld *loader) ([]task, 
 }
 
 func readRequests(ctx context.Context, l *loader, first, last int64) (list []*horde.Request, err error) {
-	err = each(ctx, l.conn, selectRequests, numbers(first, last), func(c *columns) (err error) {
+	err = each(ctx, l.conn, selectRequests, numbers(first, last), func(c *columns) error {
 		r := &horde.Request{
 			ID: horde.RequestID{UUID: c.id()}, User: horde.UserID(c.int()), Created: c.time(), Expires: c.time(), Queued: c.time(),
 			Wanted: int(c.int()), Left: int(c.int()), Running: int(c.int()), Finished: int(c.int()), Faults: int(c.int()),
@@ -254,9 +255,7 @@ func readRequests(ctx context.Context, l *loader, first, last int64) (list []*ho
 		if len(data) == 0 {
 			return fmt.Errorf("request %s has no order", r.ID)
 		}
-		if r.Order, err = l.orders.Decode(data); err != nil {
-			return fmt.Errorf("request %s: %w", r.ID, err)
-		}
+		r.Order = horde.PackedOrder(data)
 		list = append(list, r)
 		return nil
 	})
@@ -380,10 +379,22 @@ func (l *load) readSystem(ctx context.Context, ld *loader) error {
 	return nil
 }
 
+func (l *load) readDocuments(ctx context.Context, ld *loader) error {
+	err := each(ctx, ld.conn, selectDocuments, nil, func(c *columns) error {
+		l.document = append(l.document, store.Document{Kind: c.text(), ID: c.text(), Data: append([]byte{}, c.next()...)})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("documents: %w", err)
+	}
+	return nil
+}
+
 func (l *load) state() *store.State {
 	s := &store.State{
 		Settings: l.settings, Users: slices.Concat(l.users...), Workers: l.workers, Earnings: l.earnings,
 		Requests: slices.Concat(l.requests...), Jobs: slices.Concat(l.jobs...), System: l.system, LastEvent: l.last,
+		Documents: l.document,
 	}
 	n := 0
 	for _, piece := range l.balances {

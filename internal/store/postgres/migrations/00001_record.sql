@@ -171,7 +171,16 @@ CREATE TABLE system_accounts (
 	balance bigint NOT NULL
 ) WITH (fillfactor = 50);
 
+-- Small things beside the others, of which only the engine knows what they mean.
+CREATE TABLE documents (
+	kind text COLLATE "C" NOT NULL,
+	id   text COLLATE "C" NOT NULL,
+	data bytea NOT NULL,
+	PRIMARY KEY (kind, id)
+);
+
 -- +goose Down
+DROP TABLE documents;
 DROP TABLE system_accounts;
 DROP TABLE events;
 DROP TABLE jobs;
