@@ -21,7 +21,9 @@ package dispatch
 
 import (
 	"math"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"horde/internal/horde"
@@ -65,6 +67,9 @@ type Queue struct {
 	things  float64
 	serial  uint64
 	search  uint64 // number of the current match, to test each class once
+
+	// filling are the nodes that Fill's trees are to be built of; nil outside of it.
+	filling map[*tree][]*node
 
 	field *field
 	// ranks are places that took long to find and are good for a while.
@@ -170,9 +175,9 @@ func (q *Queue) Add(r *horde.Request, o *horde.Order) *Entry {
 	}
 	switch {
 	case e.aim == nil:
-		c.open.insert(&e.general, e)
+		q.insert(&c.open, &e.general, e)
 	case e.aim.barring:
-		c.open.insert(&e.general, e)
+		q.insert(&c.open, &e.general, e)
 		for _, w := range e.aim.targets {
 			q.blocked[w]++
 		}
@@ -183,12 +188,40 @@ func (q *Queue) Add(r *horde.Request, o *horde.Order) *Entry {
 				q.targets[w] = scope{}
 			}
 			n := &node{}
-			q.targets[w].tree(c).insert(n, e)
+			q.insert(q.targets[w].tree(c), n, e)
 			e.aim.nodes = append(e.aim.nodes, n)
 		}
 	}
-	q.owned(r.User).trees.tree(c).insert(&e.own, e)
+	q.insert(q.owned(r.User).trees.tree(c), &e.own, e)
 	return e
+}
+
+// insert puts an entry into a tree, or notes that for Filled.
+func (q *Queue) insert(t *tree, n *node, e *Entry) {
+	if q.filling == nil {
+		t.insert(n, e)
+		return
+	}
+	n.entry = e
+	q.filling[t] = append(q.filling[t], n)
+}
+
+// Fill makes Add quicker until Filled is called, for many requests at once. In between the queue may only be added to.
+func (q *Queue) Fill() { q.filling = map[*tree][]*node{} }
+
+// Filled ends what Fill has begun: all trees are built at once, on all processors.
+func (q *Queue) Filled() {
+	var building sync.WaitGroup
+	free := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for t, nodes := range q.filling {
+		free <- struct{}{}
+		building.Go(func() {
+			t.build(nodes)
+			<-free
+		})
+	}
+	building.Wait()
+	q.filling = nil
 }
 
 func (s scope) tree(c *class) *tree {

@@ -139,17 +139,23 @@ func TestMatchEqualsANaiveMatcher(t *testing.T) {
 		entries := map[*horde.Request]*Entry{}
 		now := epoch
 		add := func(r *horde.Request) { entries[r] = q.Add(r, orderOf(r)) }
+		submit := func(t *rapid.T) {
+			now = now.Add(time.Duration(rapid.IntRange(1, 20_000).Draw(t, "pause")) * time.Millisecond)
+			n := rapid.IntRange(1, 3).Draw(t, "n")
+			r := &horde.Request{
+				ID: horde.NewRequestID(), User: horde.UserID(rapid.IntRange(0, 3).Draw(t, "user")), Order: drawOrder(t, kind, workers).Pack(),
+				Created: now, Queued: now, Wanted: n, Left: n, Priority: int64(rapid.IntRange(-100, 100).Draw(t, "priority")),
+			}
+			requests = append(requests, r)
+			add(r)
+		}
+		q.Fill()
+		for range rapid.IntRange(0, 40).Draw(t, "at the start") {
+			submit(t)
+		}
+		q.Filled()
 		t.Repeat(map[string]func(*rapid.T){
-			"submit": func(t *rapid.T) {
-				now = now.Add(time.Duration(rapid.IntRange(1, 20_000).Draw(t, "pause")) * time.Millisecond)
-				n := rapid.IntRange(1, 3).Draw(t, "n")
-				r := &horde.Request{
-					ID: horde.NewRequestID(), User: horde.UserID(rapid.IntRange(0, 3).Draw(t, "user")), Order: drawOrder(t, kind, workers).Pack(),
-					Created: now, Queued: now, Wanted: n, Left: n, Priority: int64(rapid.IntRange(-100, 100).Draw(t, "priority")),
-				}
-				requests = append(requests, r)
-				add(r)
-			},
+			"submit": submit,
 			"pop": func(t *rapid.T) {
 				offer := drawOffer(t, kind, rapid.SampledFrom(workers).Draw(t, "worker"))
 				p := &Pop{Offer: offer, Friends: []horde.UserID{offer.Worker.Owner}, OwnOnly: rapid.Float64().Draw(t, "own") < 0.1}
@@ -307,6 +313,8 @@ func TestRankEqualsCounting(t *testing.T) {
 // fill makes a queue of n image requests of a hundred users for twenty models in a few sizes.
 func fill(n int) *Queue {
 	q := New(horde.Image)
+	q.Fill()
+	defer q.Filled()
 	for i := range n {
 		o := &horde.Order{
 			Kind: horde.Image, Prompt: "a cat", Models: []string{fmt.Sprintf("model %d", i%20)}, SlowWorkers: true, R2: true,

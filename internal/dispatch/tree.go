@@ -2,7 +2,12 @@
 
 package dispatch
 
-import "math/rand/v2"
+import (
+	"cmp"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+)
 
 // node is the place of an entry in one tree: a treap, ordered by less, whose nodes also know sums and minima of everything
 // below them. The sums make positions and waiting times a matter of one descent; the minima let a search skip whole
@@ -62,6 +67,42 @@ func (t *tree) insert(n *node, e *Entry) {
 		n.rotateUp()
 	}
 	n.sumUp()
+}
+
+// build makes the tree, which is empty, of nodes that know nothing but their entries.
+func (t *tree) build(nodes []*node) {
+	// Sorting is most of the work, and much quicker where what is compared lies together.
+	type place struct {
+		base, created int64
+		serial        uint64
+		node          *node
+	}
+	order := make([]place, len(nodes))
+	for i, n := range nodes {
+		order[i] = place{n.entry.base, n.entry.created, n.entry.serial, n}
+	}
+	slices.SortFunc(order, func(a, b place) int {
+		return cmp.Or(cmp.Compare(b.base, a.base), cmp.Compare(a.created, b.created), cmp.Compare(a.serial, b.serial))
+	})
+	// The numbers that make the tree a treap are drawn as for insertions, and given out from the root down.
+	heaps := make([]uint32, 1<<bits.Len(uint(len(order))))
+	for i := range heaps {
+		heaps[i] = rand.Uint32()
+	}
+	slices.SortFunc(heaps, func(a, b uint32) int { return cmp.Compare(b, a) })
+	var half func(parent *node, part []place, at int) *node
+	half = func(parent *node, part []place, at int) *node {
+		if len(part) == 0 {
+			return nil
+		}
+		middle := len(part) / 2
+		n := part[middle].node
+		*n = node{entry: n.entry, tree: t, parent: parent, heap: heaps[at]}
+		n.left, n.right = half(n, part[:middle], 2*at+1), half(n, part[middle+1:], 2*at+2)
+		n.sum()
+		return n
+	}
+	t.root = half(nil, order, 0)
 }
 
 func (t *tree) remove(n *node) {

@@ -159,6 +159,9 @@ func newState(r *store.State, now time.Time) (*state, error) {
 			return nil, err
 		}
 	}
+	for _, q := range s.queues {
+		q.Fill()
+	}
 	for r, err := range unpacked(r.Requests) {
 		if err != nil {
 			return nil, err
@@ -167,6 +170,9 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		s.addRequest(r)
 		s.book.RestoreHold(&r.Request)
 		r.unpacked = nil
+	}
+	for _, q := range s.queues {
+		q.Filled()
 	}
 	for _, j := range r.Jobs {
 		s.addJob(&job{Job: *j, request: s.requests[j.Request], worker: s.workers[j.Worker]})
