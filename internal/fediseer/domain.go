@@ -50,6 +50,10 @@ func ParseDomain(s string) (Domain, error) {
 	if err != nil {
 		return "", badDomain(s, "is not a DNS name")
 	}
+	// What is no text becomes a replacement character, which is let through once and not again.
+	if again, err := nameProfile.ToASCII(ascii); err != nil || again != ascii {
+		return "", badDomain(s, "is not a DNS name")
+	}
 	ascii = strings.ToLower(strings.TrimSuffix(ascii, "."))
 	labels := strings.Split(ascii, ".")
 	for _, l := range labels {
