@@ -63,7 +63,10 @@ type serverFlags struct {
 	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
 	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images on the local disk through before they count as delivered, so that a power failure loses none."`
 
-	LogLevel slog.Level `env:"HORDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
+	AccessLog     bool       `env:"HORDE_ACCESS_LOG" help:"Log each call."`
+	LogFormat     string     `env:"HORDE_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+	LogLevel      slog.Level `env:"HORDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 }
 
 type serveCommand struct {
@@ -107,8 +110,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		ImageModels: f.ImageModels, TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
-		Pages: f.pages,
-		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel})),
+		Pages: f.pages, MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
 		return cfg, errors.New("--trust-threshold must not be negative")
@@ -158,6 +160,16 @@ func (f *serverFlags) node() (node.Config, error) {
 		cfg.Admins = append(cfg.Admins, id)
 	}
 	return cfg, nil
+}
+
+// log is the log on standard error.
+func (f *serverFlags) log() *slog.Logger {
+	o := &slog.HandlerOptions{Level: f.LogLevel}
+	var h slog.Handler = slog.NewTextHandler(os.Stderr, o)
+	if f.LogFormat == "json" {
+		h = slog.NewJSONHandler(os.Stderr, o)
+	}
+	return slog.New(api.LogHandler(h))
 }
 
 // pages are what people look at.

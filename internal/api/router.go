@@ -4,6 +4,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,8 @@ type Options struct {
 	Node string
 	// Log takes failures and panics, and at debug level each call, without keys, prompts and ids.
 	Log *slog.Logger
+	// AccessLog logs each call at info level.
+	AccessLog bool
 	// Limiter counts the calls. Nil turns all rate limits off.
 	Limiter *limit.Limiter
 	// Relaxed lists the clients with raised limits; whoever accepts submissions feeds it. Nil means none.
@@ -57,6 +60,8 @@ type Router struct {
 	errorPage ErrorPage            // nil: none
 	node      []string
 	calls     atomic.Uint64
+	meters    *meters
+	callLevel slog.Level   // at which calls are logged
 	bodies    atomic.Int64 // bytes that large bodies take
 }
 
@@ -68,7 +73,10 @@ func NewRouter(o Options) *Router {
 	if o.BodyMemory == 0 {
 		o.BodyMemory = DefaultBodyMemory
 	}
-	r := &Router{options: o, log: o.Log, mux: http.NewServeMux(), endpoints: make(map[string]*endpoint)}
+	r := &Router{options: o, log: o.Log, mux: http.NewServeMux(), endpoints: make(map[string]*endpoint), meters: newMeters(), callLevel: slog.LevelDebug}
+	if o.AccessLog {
+		r.callLevel = slog.LevelInfo
+	}
 	if o.Node != "" {
 		r.node = []string{o.Node}
 	}
@@ -89,6 +97,7 @@ type endpoint struct {
 type route struct {
 	limits []compiledLimit
 	serve  routeFunc
+	meter  *routeMeter
 }
 
 // Mount registers an ordinary handler for the given methods of a path, GET when there are none. path is a pattern of
@@ -159,7 +168,7 @@ func (r *Router) add(method, pattern string, limits Limits, serve routeFunc) {
 	if e.routes[method] != nil || method == http.MethodHead || method == http.MethodOptions {
 		panic(fmt.Sprintf("api: %s %s cannot be registered", method, pattern))
 	}
-	e.routes[method] = &route{limits: compileLimits(pattern, limits), serve: serve}
+	e.routes[method] = &route{limits: compileLimits(pattern, limits), serve: serve, meter: r.meters.route(pattern, method)}
 
 	allow := append(slices.Collect(maps.Keys(e.routes)), http.MethodOptions)
 	if e.routes[http.MethodGet] != nil {
@@ -174,7 +183,7 @@ var (
 	corsOrigin  = []string{"*"}
 	corsMethods = []string{"POST, GET, OPTIONS, PUT, DELETE, PATCH"}
 	corsHeaders = []string{"Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, apikey, Client-Agent, X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization"}
-	corsExpose  = []string{"Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Horde-Node"}
+	corsExpose  = []string{"Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Horde-Node, X-Request-ID"}
 )
 
 // ServeHTTP answers any request.
@@ -187,21 +196,25 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.node != nil {
 		h["Horde-Node"] = r.node
 	}
-	r.handler.ServeHTTP(w, req)
+	id := r.requestID(req)
+	h[requestIDHeader] = []string{id}
+	r.handler.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), requestIDKey{}, id)))
 }
 
 // serve finds the endpoint. A panic on the way becomes a 500, or ends the connection when the answer has begun.
 func (r *Router) serve(w http.ResponseWriter, req *http.Request) {
-	answer := &response{ResponseWriter: w}
+	answer := &response{ResponseWriter: w, meter: r.meters.unmatched}
 	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
 			r.recovered(answer, req, p)
 		}
-		if r.log.Enabled(req.Context(), slog.LevelDebug) {
-			r.log.LogAttrs(req.Context(), slog.LevelDebug, "call",
+		took := time.Since(began)
+		answer.meter.count(answer.status, took)
+		if r.log.Enabled(req.Context(), r.callLevel) {
+			r.log.LogAttrs(req.Context(), r.callLevel, "call",
 				slog.String("method", req.Method), slog.String("route", req.Pattern), slog.Int("status", answer.status),
-				slog.Duration("took", time.Since(began)))
+				slog.Duration("took", took))
 		}
 	}()
 	req = normalised(req)
@@ -235,6 +248,9 @@ func (r *Router) endpoint(e *endpoint) http.Handler {
 		rt := e.routes[method]
 		switch {
 		case rt != nil:
+			if answer, ok := w.(*response); ok {
+				answer.meter = rt.meter
+			}
 		case method == http.MethodOptions:
 			w.Header()["Allow"] = e.allow
 			w.WriteHeader(http.StatusOK)
@@ -288,7 +304,8 @@ func normalised(req *http.Request) *http.Request {
 // response remembers the status of an answer, which tells whether it has begun.
 type response struct {
 	http.ResponseWriter
-	status int // 0: not begun
+	status int         // 0: not begun
+	meter  *routeMeter // of the route, once it is known
 }
 
 func (w *response) WriteHeader(status int) {

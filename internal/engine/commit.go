@@ -226,9 +226,12 @@ func (e *Engine) write() (*batch, error) {
 	if doubt {
 		return b, errDoubt
 	}
+	began := time.Now()
 	if err := e.Store.Commit(context.Background(), s); err != nil {
 		return b, err
 	}
+	e.meters.commitTime.Observe(time.Since(began).Seconds())
+	e.meters.commitChanges.Observe(float64(b.size()))
 	close(b.done)
 	e.watches.changed(b)
 	return b, nil
@@ -248,6 +251,7 @@ const reloadEvery = time.Second
 // anew. Everybody who waits is told 503.
 func (e *Engine) reload(failed *batch, cause error) {
 	e.Log.Error("the record could not be written; dropping the memory and loading it again", "error", cause)
+	e.meters.commitFailed.Inc()
 	e.mu.Lock()
 	e.down = true
 	late := e.open // changed on top of what was lost
@@ -280,6 +284,7 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.down = false
 	e.mu.Unlock()
 	e.watches.all()
+	e.meters.reloads.Inc()
 	e.Log.Info("the memory is the record's again")
 }
 
@@ -293,7 +298,7 @@ func (e *Engine) currentSettings() *store.Settings {
 // do runs the part of a use case that reads or changes the memory, with the lock. It refuses while the engine is down. A
 // panic in f leaves the memory in doubt, so it is dropped like after a failed commit: what the record has is sound.
 func (e *Engine) do(f func()) (err error) {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	if e.down {
 		return horde.ErrUnavailable

@@ -192,6 +192,7 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 	}
 	switch {
 	case j.State == horde.JobDelivered:
+		e.meters.kinds[j.request.Order.Kind()].duplicate.Inc()
 		return outcome{wait: e.pending(&j.changed), refusal: horde.ErrDuplicateGen.Withf("Processing Job with ID %s was already submitted", j.ID)}
 	case d.faulted() && j.State != horde.JobRunning:
 		return outcome{wait: e.pending(&j.changed)}
@@ -244,6 +245,13 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	}
 	e.measure(w, j, things, now)
 	reward := e.price(j, d, ref)
+	meters := e.meters.kinds[o.Kind]
+	if d.censored {
+		meters.censored.Inc()
+	} else {
+		meters.delivered.Inc()
+	}
+	meters.jobTime.Observe(now.Sub(j.Started).Seconds())
 	if j.Decoy {
 		return reward // the result is thrown away, and nothing moves
 	}
@@ -366,6 +374,7 @@ func (e *Engine) suspect(w *worker, s horde.Suspicion) {
 func (e *Engine) fault(j *job, now time.Time) {
 	r := j.request
 	e.vacate(j, horde.JobFaulted, now)
+	e.meters.kinds[r.Order.Kind()].faulted.Inc()
 	if !j.Decoy {
 		r.Faults++
 		if r.Faults >= horde.MaxFaults && !r.Cancelled {

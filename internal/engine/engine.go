@@ -102,7 +102,8 @@ type Engine struct {
 	// down is set while the memory is not the record's: every use case is refused. doubt says that a panic is the reason.
 	down, doubt bool
 
-	writing sync.Mutex    // held while a batch is being written; taken before mu
+	writing sync.Mutex // held while a batch is being written; taken before mu
+	meters  *meters
 	wake    chan struct{} // one token: the open batch has something that somebody waits for
 	stop    chan struct{} // closed by Close
 	done    sync.WaitGroup
@@ -126,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
 	}
-	e := &Engine{Config: cfg, open: newBatch(1), wake: make(chan struct{}, 1), stop: make(chan struct{}), draining: make(chan struct{})}
+	e := &Engine{Config: cfg, open: newBatch(1), meters: newMeters(), wake: make(chan struct{}, 1), stop: make(chan struct{}), draining: make(chan struct{})}
 	if err := e.load(ctx); err != nil {
 		return nil, err
 	}

@@ -138,6 +138,9 @@ func (e *Engine) handOut(ctx context.Context, a popAnswer) (*Popped, error) {
 	if err == nil && a.refusal != nil {
 		return nil, a.refusal
 	}
+	if a.nothing() {
+		e.meters.kinds[a.popped.Kind].popsEmpty.Inc() // here, for one that waits looks more than once
+	}
 	if err == nil && len(a.popped.IDs) > 0 && a.popped.Kind == horde.Image {
 		err = e.link(ctx, a.popped, a.features)
 	}
@@ -217,6 +220,12 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 	}
 	if w.Kind == horde.Image {
 		popped.Seed = o.PopSeed(left, rand.Uint32())
+	}
+	meters := e.meters.kinds[w.Kind]
+	meters.popsServed.Inc()
+	meters.batches.Observe(float64(size))
+	if len(r.jobs) == 0 {
+		meters.dispatchLatency.Observe(now.Sub(r.Created).Seconds())
 	}
 	for range size {
 		j := &job{request: r, worker: w.worker, Job: horde.Job{

@@ -91,6 +91,7 @@ func (e *Engine) cancel(r *request) {
 	}
 	e.dequeue(r, time.Now().UTC())
 	r.Cancelled, r.Left = true, 0
+	e.meters.kinds[r.Order.Kind()].cancelled.Inc()
 	if r.Running == 0 {
 		e.book.ReleaseHold(&r.Request)
 	}

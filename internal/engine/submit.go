@@ -351,6 +351,7 @@ func (e *Engine) activate(r *request, now time.Time) Accepted {
 	r.Order = r.unpacked.Pack()
 	e.addRequest(r)
 	e.open.request(r, true)
+	e.meters.kinds[r.Order.Kind()].accepted.Inc()
 	e.event(e.book.Activate(now, &r.Request, tax))
 	e.charge(r, tax)
 	if u.ID != horde.Anonymous {

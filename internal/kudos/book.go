@@ -16,7 +16,9 @@ type Book struct {
 	users   map[horde.UserID]*Balance
 	workers map[horde.WorkerID]*Earnings
 	system  map[AccountClass]horde.Kudos
-	last    int64
+	// spendable and escrow sum the accounts of all users.
+	spendable, escrow horde.Kudos
+	last              int64
 }
 
 // NewBook returns the book of a horde in which nothing has happened yet.
@@ -41,6 +43,8 @@ func (b *Book) Restore(last int64, system map[AccountClass]horde.Kudos) {
 func (b *Book) RestoreBalance(id horde.UserID, balance Balance, floor horde.Kudos) {
 	balance.Floor, balance.Held = floor, 0 // holds are counted by RestoreHold
 	b.users[id] = &balance
+	b.spendable += balance.Spendable
+	b.escrow += balance.Escrow
 }
 
 // RestoreEarnings sets what the store kept of a worker.
@@ -76,6 +80,13 @@ func (b *Book) Forget(id horde.WorkerID) { delete(b.workers, id) }
 
 // Systems copies the balances of all system accounts.
 func (b *Book) Systems() map[AccountClass]horde.Kudos { return maps.Clone(b.system) }
+
+// Sums are the balances of all accounts, summed by class. Together they are zero.
+func (b *Book) Sums() map[AccountClass]horde.Kudos {
+	sums := b.Systems()
+	sums[Spendable], sums[Escrow] = b.spendable, b.escrow
+	return sums
+}
 
 // System is the balance of a system account.
 func (b *Book) System(class AccountClass) horde.Kudos { return b.system[class] }
@@ -195,8 +206,10 @@ func (b *Book) Apply(e *Event) {
 	for _, entry := range e.Entries {
 		switch entry.Account.Class {
 		case Spendable:
+			b.spendable += entry.Amount
 			b.Balance(entry.Account.User).Spendable += entry.Amount
 		case Escrow:
+			b.escrow += entry.Amount
 			b.Balance(entry.Account.User).Escrow += entry.Amount
 		default:
 			b.system[entry.Account.Class] += entry.Amount

@@ -43,6 +43,7 @@ func listenAdmin(n *Node) (*adminServer, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
+	profiles(mux)
 	mux.HandleFunc("POST /{command}", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 		if err != nil {

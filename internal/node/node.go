@@ -76,6 +76,10 @@ type Config struct {
 	// Pages are served beside the API; nil serves none.
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
+	// AccessLog logs each call.
+	AccessLog bool
+	// MetricsListen is the address of the metrics; empty serves none. They are for the operator: not for the open network.
+	MetricsListen string
 }
 
 // RecordFile is the name of the database in the data directory.
@@ -91,6 +95,7 @@ type Node struct {
 	handler http.Handler
 	server  *api.Server
 	admin   *adminServer
+	metrics net.Listener // nil: none
 	runners []func(context.Context)
 	active  atomic.Int64 // calls that are being handled
 }
@@ -156,7 +161,7 @@ func (n *Node) open(ctx context.Context) error {
 		limiter = limit.New(limit.DefaultCapacity)
 	}
 	router := api.NewRouter(api.Options{
-		Node: n.name(), Log: n.Log, Limiter: limiter, Relaxed: relaxed, Exempt: n.RateLimitExempt,
+		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: limiter, Relaxed: relaxed, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
 	v2.Register(router, n.Engine, n.Version, n.active.Load)
@@ -165,6 +170,15 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if served, ok := images.(http.Handler); ok { // S3 is its own server
 		router.Mount(blob.PathPrefix, nil, served, http.MethodGet, http.MethodPut)
+	}
+	w := newWatch(n, router, hooks)
+	router.Mount("/healthz", nil, http.HandlerFunc(w.healthz))
+	router.Mount("/readyz", nil, http.HandlerFunc(w.readyz))
+	if n.MetricsListen != "" {
+		if n.metrics, err = net.Listen("tcp", n.MetricsListen); err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		n.runners = append(n.runners, func(ctx context.Context) { w.serveMetrics(ctx, n.metrics) })
 	}
 	if n.Pages != nil {
 		n.Pages(n, router)
@@ -260,12 +274,23 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
+// MetricsAddr is where the metrics are served, or nil.
+func (n *Node) MetricsAddr() net.Addr {
+	if n.metrics == nil {
+		return nil
+	}
+	return n.metrics.Addr()
+}
+
 // Handler answers requests without a listener, for tests.
 func (n *Node) Handler() http.Handler { return n.handler }
 
 // Close writes what is still to be written and releases everything. Serve has returned, or was never called.
 func (n *Node) Close() error {
 	n.admin.close()
+	if n.metrics != nil {
+		n.metrics.Close()
+	}
 	if n.Engine != nil {
 		n.Engine.Close()
 	}
