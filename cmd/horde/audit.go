@@ -11,15 +11,16 @@ import (
 )
 
 type auditCommand struct {
-	dataFlag `embed:""`
+	recordFlags `embed:""`
 }
 
 // Run recomputes everything from the ledger's entries. It fails if anything differs.
 func (c *auditCommand) Run(ctx context.Context) error {
-	if err := c.exists(); err != nil {
+	cfg, err := c.config(true)
+	if err != nil {
 		return err
 	}
-	report, err := node.Audit(ctx, node.Config{Data: c.Data})
+	report, err := node.Audit(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,43 @@ import (
 // dataFlag is where a horde keeps everything.
 type dataFlag struct {
 	Data string `env:"HORDE_DATA" default:"${data}" type:"path" placeholder:"DIR" help:"Directory of everything that the horde keeps: the record (SQLite) and the images. By default ${default}."`
+}
+
+// databaseFlag is where the record is, when it is not in the data directory.
+type databaseFlag struct {
+	Database string `env:"HORDE_DATABASE" placeholder:"URL" help:"Keep the record in this PostgreSQL in place of SQLite: postgres://user@host/name. Several servers may share it."`
+}
+
+// check refuses what is no PostgreSQL. It does not repeat it: there may be a password in it.
+func (f databaseFlag) check() error {
+	if u := f.Database; u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
+		return errors.New("--database must begin with postgres://; without it the record is kept in the data directory, in SQLite")
+	}
+	return nil
+}
+
+// recordFlags name a horde to administer: one in a directory, or one in a database.
+type recordFlags struct {
+	dataFlag     `embed:""`
+	databaseFlag `embed:""`
+}
+
+// config is what package node needs to find the horde. With mustExist it refuses a directory that holds none.
+func (f recordFlags) config(mustExist bool) (node.Config, error) {
+	if err := f.check(); err != nil {
+		return node.Config{}, err
+	}
+	if f.Database == "" && mustExist {
+		if err := f.exists(); err != nil {
+			return node.Config{}, err
+		}
+	}
+	return node.Config{Data: f.Data, Database: f.Database, Log: quiet()}, nil
+}
+
+// quiet is a log for commands, whose output is for people: it has what needs a look.
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // exists refuses a directory that holds no horde: a mistyped one must not pass for an empty horde.
@@ -70,12 +108,39 @@ type serverFlags struct {
 }
 
 type serveCommand struct {
-	Listen      string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on; ${default} by default."`
-	serverFlags `embed:""`
+	Listen       string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on; ${default} by default."`
+	databaseFlag `embed:""`
+	NodeAddress  string `env:"HORDE_NODE_ADDRESS" placeholder:"URL" help:"Where the other servers on the same database reach this one, over a network that is theirs alone: http://10.0.0.5:7001. Give it to each of several servers."`
+	LocalImages  bool   `env:"HORDE_LOCAL_IMAGES" help:"Let each of several servers keep images in its own data directory, where nobody finds them when another leads. For hordes that make texts only."`
+	serverFlags  `embed:""`
+}
+
+// several checks the options of a server that is one of several.
+func (c *serveCommand) several() error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if c.NodeAddress == "" {
+		return nil
+	}
+	u, err := url.Parse(c.NodeAddress)
+	switch {
+	case c.Database == "":
+		return errors.New("--node-address is for several servers, which need a common --database")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil:
+		return errors.New("--node-address must be http://host:port")
+	case c.Blobs == "" && !c.LocalImages:
+		return errors.New("several servers need a common place for images: --blobs s3://…; --local-images goes without, for hordes that make texts only")
+	}
+	c.NodeAddress = u.Scheme + "://" + u.Host
+	return nil
 }
 
 // Run serves until it is told to stop.
 func (c *serveCommand) Run(ctx context.Context) error {
+	if err := c.several(); err != nil {
+		return err
+	}
 	cfg, err := c.node()
 	if err != nil {
 		return err
@@ -85,7 +150,8 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return listenError(c.Listen, err)
 	}
 	cfg.Listen = l.Addr().String()
-	n, err := node.Open(ctx, cfg)
+	cfg.Database, cfg.NodeAddress = c.Database, c.NodeAddress
+	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		l.Close()
 		return err

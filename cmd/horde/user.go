@@ -25,17 +25,16 @@ type userCommand struct {
 }
 
 type userFlags struct {
-	dataFlag `embed:""`
-	JSON     bool `name:"json" help:"Print everything as JSON."`
+	recordFlags `embed:""`
+	JSON        bool `name:"json" help:"Print everything as JSON."`
 }
 
 func (f *userFlags) do(ctx context.Context, command string, in, out any) error {
-	if command != "create" { // which may come before the first start of a server
-		if err := f.exists(); err != nil {
-			return err
-		}
+	cfg, err := f.config(command != "create") // which may come before the first start of a server
+	if err != nil {
+		return err
 	}
-	return node.Administer(ctx, node.Config{Data: f.Data}, command, in, out)
+	return node.Administer(ctx, cfg, command, in, out)
 }
 
 type userCreate struct {

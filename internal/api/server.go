@@ -39,7 +39,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), drainingKey{}, s.draining)
+			return context.WithValue(context.Background(), drainingKey{}, (<-chan struct{})(s.draining))
 		},
 	}
 	return s
@@ -47,10 +47,15 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 
 type drainingKey struct{}
 
+// WithDraining replaces the channel that [Draining] returns, for a call whose handler has to end before its server does.
+func WithDraining(ctx context.Context, ending <-chan struct{}) context.Context {
+	return context.WithValue(ctx, drainingKey{}, ending)
+}
+
 // Draining returns a channel that is closed when the server of a call wants to stop. A handler that waits, or streams,
 // ends then. It is nil, which is never ready, when the call has no [Server].
 func Draining(ctx context.Context) <-chan struct{} {
-	c, _ := ctx.Value(drainingKey{}).(chan struct{})
+	c, _ := ctx.Value(drainingKey{}).(<-chan struct{})
 	return c
 }
 

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -203,15 +204,25 @@ func (e *Engine) commitLoop() {
 			_ = e.do(e.flush) // here, not in the other loop: this write is the last
 		}
 		e.writing.Lock()
-		if b, err := e.write(); err != nil {
-			e.reload(b, err)
+		b, err := e.write()
+		lost := errors.Is(err, store.ErrDeposed)
+		switch {
+		case lost || err != nil && stopping:
+			e.fail(b, err)
+		case err != nil:
+			lost = e.reload(b, err)
+		case stopping:
+			e.fail(nil, errClosed)
 		}
 		e.writing.Unlock()
-		if stopping {
+		if stopping || lost {
 			return
 		}
 	}
 }
+
+// errClosed is what those get who come after the last write.
+var errClosed = errors.New("the engine is closed")
 
 // errDoubt is why a batch is not written whose changes a panic has broken off.
 var errDoubt = errors.New("the memory is in doubt")
@@ -247,11 +258,8 @@ func (e *Engine) Quiesce(f func()) {
 // reloadEvery is how long the engine waits between two tries to read the record back.
 const reloadEvery = time.Second
 
-// reload is what happens after a failed commit: the memory holds what the record does not, so it is dropped and loaded
-// anew. Everybody who waits is told 503.
-func (e *Engine) reload(failed *batch, cause error) {
-	e.Log.Error("the record could not be written; dropping the memory and loading it again", "error", cause)
-	e.meters.commitFailed.Inc()
+// fail refuses every use case from now on, and all that wait for the batch that failed, nil for none, or for the open one.
+func (e *Engine) fail(failed *batch, cause error) {
 	e.mu.Lock()
 	e.down = true
 	late := e.open // changed on top of what was lost
@@ -259,9 +267,20 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.dismissParked()
 	e.mu.Unlock()
 	for _, b := range []*batch{failed, late} {
-		b.err = errors.New("the record could not be written")
-		close(b.done)
+		if b != nil {
+			b.err = cause
+			close(b.done)
+		}
 	}
+}
+
+// reload is what happens after a failed commit: the memory holds what the record does not, so it is dropped and loaded
+// anew. Everybody who waits is told 503. It returns true, without a memory, when another node leads: then the record is not
+// this engine's to write, whatever it loads, and it stays down.
+func (e *Engine) reload(failed *batch, cause error) (lost bool) {
+	e.Log.Error("the record could not be written; dropping the memory and loading it again", "error", cause)
+	e.meters.commitFailed.Inc()
+	e.fail(failed, fmt.Errorf("the record could not be written: %w", cause))
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		err := e.load(ctx)
@@ -273,11 +292,14 @@ func (e *Engine) reload(failed *batch, cause error) {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, store.ErrDeposed) {
+			return true
+		}
 		e.Log.Error("the record is still not to be had", "error", err)
 		select {
 		case <-time.After(reloadEvery):
 		case <-e.stop:
-			return
+			return false
 		}
 	}
 	e.mu.Lock()
@@ -286,6 +308,7 @@ func (e *Engine) reload(failed *batch, cause error) {
 	e.watches.all()
 	e.meters.reloads.Inc()
 	e.Log.Info("the memory is the record's again")
+	return false
 }
 
 func (e *Engine) currentSettings() *store.Settings {
@@ -295,12 +318,16 @@ func (e *Engine) currentSettings() *store.Settings {
 	return &settings
 }
 
-// do runs the part of a use case that reads or changes the memory, with the lock. It refuses while the engine is down. A
-// panic in f leaves the memory in doubt, so it is dropped like after a failed commit: what the record has is sound.
+// do runs the part of a use case that reads or changes the memory, with the lock. It refuses while the engine is down or
+// does not lead. That is asked after f as well: who is held up in the middle, even the whole process, must not tell of a
+// memory that another node's has overtaken. What f read while this engine led was true then, and may be told later; what it
+// changed is told when it is durable, which a commit of a node that does not lead never is.
+//
+// A panic in f leaves the memory in doubt, so it is dropped like after a failed commit: what the record has is sound.
 func (e *Engine) do(f func()) (err error) {
 	e.lock()
 	defer e.mu.Unlock()
-	if e.down {
+	if e.down || !e.Leading() {
 		return horde.ErrUnavailable
 	}
 	defer func() {
@@ -313,5 +340,8 @@ func (e *Engine) do(f func()) (err error) {
 	}()
 	f()
 	e.serveParked()
+	if !e.Leading() {
+		return horde.ErrUnavailable
+	}
 	return nil
 }

@@ -61,6 +61,9 @@ type Config struct {
 	TrustThreshold horde.Kudos
 	// NoAnonymous closes the anonymous account.
 	NoAnonymous bool
+	// Leading tells whether this engine may still answer for the record, where several nodes share it: no when its lease is
+	// over, though it may not know yet who leads now. Nil means always.
+	Leading func() bool
 	// KeySalt goes into the hashes of API keys. Empty uses the one that the store keeps, made at first start.
 	KeySalt string
 	// Log may be nil.
@@ -127,6 +130,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
 	}
+	if cfg.Leading == nil {
+		cfg.Leading = func() bool { return true }
+	}
 	e := &Engine{Config: cfg, open: newBatch(1), meters: newMeters(), wake: make(chan struct{}, 1), stop: make(chan struct{}), draining: make(chan struct{})}
 	if err := e.load(ctx); err != nil {
 		return nil, err
@@ -144,7 +150,8 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // goes on. Call it when the process is about to stop.
 func (e *Engine) Drain() { e.drain.Do(func() { close(e.draining) }) }
 
-// Close writes what is still to be written and stops. The store stays open; it is the caller's.
+// Close writes what is still to be written and stops; use cases that come later are refused. The store stays open; it is the
+// caller's.
 func (e *Engine) Close() {
 	e.Drain()
 	close(e.stop)

@@ -25,15 +25,20 @@ import (
 
 const adminSocket = "admin.sock"
 
-// adminServer answers on the socket.
-type adminServer struct {
-	listener net.Listener
-	server   *http.Server
-}
+// helloWithin is how long a process that has its socket open may take to say that it is there. One that is being started,
+// or is stopped, may have the socket and not answer.
+const helloWithin = 10 * time.Second
 
-func listenAdmin(n *Node) (*adminServer, error) {
-	path := filepath.Join(n.Data, adminSocket)
-	_ = os.Remove(path) // the store's lock says that no other node runs, so a socket that is there is a leftover
+// commander carries out a command of an administrator.
+type commander func(ctx context.Context, name string, body []byte) ([]byte, error)
+
+// adminServer answers on the socket, from the moment it is made.
+type adminServer struct{ server *http.Server }
+
+// listenAdmin opens the socket in a data directory. The caller has made sure that no other process uses the directory.
+func listenAdmin(data string, do commander) (*adminServer, error) {
+	path := filepath.Join(data, adminSocket)
+	_ = os.Remove(path) // a leftover
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("open the administration socket: %w", err)
@@ -44,38 +49,40 @@ func listenAdmin(n *Node) (*adminServer, error) {
 	}
 	mux := http.NewServeMux()
 	profiles(mux)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST /{command}", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxCommand))
 		if err != nil {
 			return
 		}
-		answer, err := command(r.Context(), n.Engine, r.PathValue("command"), body)
-		var refusal *horde.Error
-		switch {
-		case errors.As(err, &refusal):
-			w.WriteHeader(max(refusal.Status, http.StatusBadRequest))
-			answer, _ = json.Marshal(refusal)
-		case err != nil:
-			w.WriteHeader(http.StatusInternalServerError)
-			answer, _ = json.Marshal(&horde.Error{Status: http.StatusInternalServerError, Message: err.Error()})
-		}
-		_, _ = w.Write(answer)
+		answer, err := do(r.Context(), r.PathValue("command"), body)
+		answerCommand(w, answer, err)
 	})
-	return &adminServer{l, &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}, nil
+	a := &adminServer{&http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
+	go func() { _ = a.server.Serve(l) }() // ends with close
+	return a, nil
 }
 
-func (a *adminServer) serve(ctx context.Context) {
-	go func() {
-		<-ctx.Done()
-		_ = a.server.Close()
-	}()
-	_ = a.server.Serve(a.listener)
+// maxCommand bounds a command in bytes.
+const maxCommand = 1 << 20
+
+// answerCommand tells an administrator what became of a command.
+func answerCommand(w http.ResponseWriter, answer []byte, err error) {
+	var refusal *horde.Error
+	switch {
+	case errors.As(err, &refusal):
+		w.WriteHeader(max(refusal.Status, http.StatusBadRequest))
+		answer, _ = json.Marshal(refusal)
+	case err != nil:
+		w.WriteHeader(http.StatusInternalServerError)
+		answer, _ = json.Marshal(&horde.Error{Status: http.StatusInternalServerError, Message: err.Error()})
+	}
+	_, _ = w.Write(answer)
 }
 
 func (a *adminServer) close() {
 	if a != nil {
 		_ = a.server.Close()
-		_ = a.listener.Close()
 	}
 }
 
@@ -159,15 +166,17 @@ func set(ctx context.Context, e *engine.Engine, s Setting) ([]byte, error) {
 	return json.Marshal(Account{UserView: view, Key: key})
 }
 
-// Administer carries out a command on the horde in a data directory, whether a node serves it or not. The answer is decoded
-// into out.
+// Administer carries out a command on a horde, whether a node serves it or not. The answer is decoded into out.
 func Administer(ctx context.Context, cfg Config, name string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
 	answer, err := ask(ctx, filepath.Join(cfg.Data, adminSocket), name, body)
-	if errors.Is(err, errNoNode) {
+	switch {
+	case errors.Is(err, errNoNode) && cfg.Database != "":
+		answer, err = administerShared(ctx, cfg, name, body)
+	case errors.Is(err, errNoNode):
 		var n *Node
 		if n, err = Open(ctx, cfg); err != nil {
 			return err
@@ -196,14 +205,33 @@ func ask(ctx context.Context, socket, name string, body []byte) ([]byte, error) 
 		},
 		DisableKeepAlives: true,
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/"+name, bytes.NewReader(body))
+	// The command itself may take any time: an audit reads the whole ledger.
+	hello, cancel := context.WithTimeout(ctx, helloWithin)
+	defer cancel()
+	req, err := http.NewRequestWithContext(hello, http.MethodGet, "http://admin/", nil)
 	if err != nil {
 		return nil, err
 	}
 	res, err := client.Do(req)
-	if err != nil {
+	switch {
+	case err == nil:
+		res.Body.Close()
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return nil, fmt.Errorf("the server that has %s does not answer: it is just starting, or hangs", socket)
+	default:
 		return nil, err
 	}
+	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/"+name, bytes.NewReader(body)); err != nil {
+		return nil, err
+	}
+	if res, err = client.Do(req); err != nil {
+		return nil, err
+	}
+	return answered(res)
+}
+
+// answered reads what became of a command.
+func answered(res *http.Response) ([]byte, error) {
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {

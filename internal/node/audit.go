@@ -34,6 +34,12 @@ func Audit(ctx context.Context, cfg Config) (AuditReport, error) {
 	if !errors.Is(err, errNoNode) {
 		return report, err
 	}
+	if cfg.Database != "" {
+		if answer, err = administerShared(ctx, cfg, "audit", nil); err != nil {
+			return report, err
+		}
+		return report, json.Unmarshal(answer, &report)
+	}
 	db, err := sqlite.Open(ctx, filepath.Join(cfg.Data, RecordFile))
 	if err != nil {
 		return report, err
@@ -46,6 +52,15 @@ func Audit(ctx context.Context, cfg Config) (AuditReport, error) {
 func auditRunning(ctx context.Context, e *engine.Engine) (report AuditReport, err error) {
 	e.Quiesce(func() { report, err = audit(ctx, e.Store) })
 	return report, err
+}
+
+// auditAnswer audits a record and encodes what was found.
+func auditAnswer(ctx context.Context, db store.Store) ([]byte, error) {
+	report, err := audit(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(report)
 }
 
 func audit(ctx context.Context, db store.Store) (AuditReport, error) {

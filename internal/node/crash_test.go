@@ -23,6 +23,7 @@ import (
 	"horde/internal/engine"
 	"horde/internal/horde"
 	"horde/internal/node"
+	"horde/internal/pgtest"
 )
 
 // crashDir tells the test binary to be a node on that directory in place of running tests.
@@ -36,7 +37,14 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	if database := os.Getenv(memberDatabase); database != "" {
+		if err := serveMember(database, os.Getenv(memberDir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	pgtest.Main(m)
 }
 
 // serveChild is a node until it is killed. It tells on its output where it listens.
@@ -63,6 +71,12 @@ func startChild(t *testing.T, dir string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	return await(t, cmd)
+}
+
+// await starts a node's process and waits until it says where it listens.
+func await(t *testing.T, cmd *exec.Cmd) *child {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,9 @@
 
 // Package node is one server process of a horde: it puts the engine, its store, the images, the API and the pages together
 // and serves them on one address. The program horde and the end-to-end tests start it the same way.
+//
+// [Open] makes a node that is the whole horde, on SQLite. [Join] makes one of several on one PostgreSQL: a [Member], of which
+// the one that leads is such a node for as long as it leads, and the others pass calls on to it.
 package node
 
 import (
@@ -31,6 +34,7 @@ import (
 	"horde/internal/modelref"
 	"horde/internal/picture"
 	"horde/internal/source"
+	"horde/internal/store"
 	"horde/internal/store/sqlite"
 	"horde/internal/webhook"
 )
@@ -39,6 +43,12 @@ import (
 type Config struct {
 	// Data is the directory of everything that the node keeps. Required.
 	Data string
+	// Database is the PostgreSQL that keeps the record, for this node and others: "postgres://user@host/name". Empty keeps
+	// it in Data, in SQLite. See [Join].
+	Database string
+	// NodeAddress is where the other nodes of the same database reach this one: "http://10.0.0.5:7001". A node without one
+	// leads like others, but none can pass calls to it.
+	NodeAddress string
 	// Listen is the address that the node will be served on, for the header Horde-Node.
 	Listen string
 	// PublicURL is where the world reaches the node: "https://horde.example". Empty answers each caller with links on the
@@ -85,19 +95,37 @@ type Config struct {
 // RecordFile is the name of the database in the data directory.
 const RecordFile = "horde.db"
 
-// Node is a running server process.
+// Node is an engine and everything around it: a whole server process or, where several share a database, what the one that
+// leads is while it leads.
 type Node struct {
 	Config
+	// Engine is nil in a node that serves only what needs none.
 	Engine *engine.Engine
 
-	store   interface{ Close() error }
-	bucket  io.Closer // of the images, nil for the local disk
+	store   interface{ Close() error } // nil where somebody else closes it
+	bucket  io.Closer                  // of the images, nil for the local disk
 	handler http.Handler
 	server  *api.Server
 	admin   *adminServer
 	metrics net.Listener // nil: none
 	runners []func(context.Context)
 	active  atomic.Int64 // calls that are being handled
+}
+
+// Server is a server process: a [Node] or a [Member].
+type Server interface {
+	// Serve answers on the listener until the context is done, and closes it.
+	Serve(ctx context.Context, l net.Listener) error
+	// Close releases everything. Serve has returned, or was never called.
+	Close() error
+}
+
+// Start opens a server: of a horde of its own or, where the configuration names a database, one of several.
+func Start(ctx context.Context, cfg Config) (Server, error) {
+	if cfg.Database != "" {
+		return Join(ctx, cfg)
+	}
+	return Open(ctx, cfg)
 }
 
 // Open loads the record and makes everything ready to serve. Close releases it.
@@ -120,18 +148,36 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) open(ctx context.Context) error {
-	profane, err := n.profanity()
-	if err != nil {
-		return err
-	}
 	db, err := sqlite.Open(ctx, filepath.Join(n.Data, RecordFile))
 	if err != nil {
 		return err
 	}
 	n.store = db
+	models := n.loadModels(ctx)
+	n.runners = append(n.runners, paceCollector, models.Run)
+	if err := n.openOn(ctx, db, models, nil); err != nil {
+		return err
+	}
+	n.admin, err = listenAdmin(n.Data, func(ctx context.Context, name string, body []byte) ([]byte, error) {
+		return command(ctx, n.Engine, name, body)
+	})
+	return err
+}
+
+// loadModels reads the model reference. What cannot be read now is read later.
+func (n *Node) loadModels(ctx context.Context) *modelref.Holder {
 	models := modelref.NewHolder(modelref.Sources{Image: n.ImageModels, Text: n.TextModels}, n.Log)
 	if err := models.Refresh(ctx); err != nil {
 		n.Log.Warn("part of the model reference could not be loaded; going on with what there is", "error", err)
+	}
+	return models
+}
+
+// openOn makes the engine on a record, and what serves it. leading may be nil: see [engine.Config].
+func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Holder, leading func() bool) error {
+	profane, err := n.profanity()
+	if err != nil {
+		return err
 	}
 	codec := picture.NewCodec(0)
 	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
@@ -144,7 +190,7 @@ func (n *Node) open(ctx context.Context) error {
 		Relax:    relaxed.Add, Profane: profane,
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
 		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
-		KeySalt: n.KeySalt, Log: n.Log,
+		KeySalt: n.KeySalt, Leading: leading, Log: n.Log,
 	})
 	if err != nil {
 		return err
@@ -154,14 +200,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	blobs.Store = images
-	n.runners = append(n.runners, paceCollector, models.Run, hooks.Run, blob.Pruner{Store: images, Log: n.Log}.Run)
+	n.runners = append(n.runners, hooks.Run, blob.Pruner{Store: images, Log: n.Log}.Run)
 
-	var limiter *limit.Limiter
-	if !n.NoRateLimit {
-		limiter = limit.New(limit.DefaultCapacity)
-	}
 	router := api.NewRouter(api.Options{
-		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: limiter, Relaxed: relaxed, Exempt: n.RateLimitExempt,
+		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
 	v2.Register(router, n.Engine, n.Version, n.active.Load)
@@ -185,8 +227,23 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.handler = n.counted(n.withBase(router))
 	n.server = api.NewServer(n.handler, n.Log)
-	n.admin, err = listenAdmin(n)
-	return err
+	return nil
+}
+
+// limiter counts calls, or is nil where none are limited.
+func (n *Node) limiter() *limit.Limiter {
+	if n.NoRateLimit {
+		return nil
+	}
+	return limit.New(limit.DefaultCapacity)
+}
+
+// logger is where the node logs to.
+func (n *Node) logger() *slog.Logger {
+	if n.Log == nil {
+		return slog.Default()
+	}
+	return n.Log
 }
 
 // lateStore is a blob store that is opened after the engine, whose secret it needs.
@@ -254,7 +311,7 @@ const drainFor = 20 * time.Second
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	for _, run := range append(n.runners, n.admin.serve) {
+	for _, run := range n.runners {
 		running.Add(1)
 		go func() {
 			defer running.Done()
