@@ -32,8 +32,11 @@ const helloWithin = 10 * time.Second
 // commander carries out a command of an administrator.
 type commander func(ctx context.Context, name string, body []byte) ([]byte, error)
 
-// adminServer answers on the socket, from the moment it is made.
-type adminServer struct{ server *http.Server }
+// adminServer answers on the socket.
+type adminServer struct {
+	listener net.Listener
+	server   *http.Server
+}
 
 // listenAdmin opens the socket in a data directory. The caller has made sure that no other process uses the directory.
 func listenAdmin(data string, do commander) (*adminServer, error) {
@@ -58,9 +61,13 @@ func listenAdmin(data string, do commander) (*adminServer, error) {
 		answer, err := do(r.Context(), r.PathValue("command"), body)
 		answerCommand(w, answer, err)
 	})
-	a := &adminServer{&http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
-	go func() { _ = a.server.Serve(l) }() // ends with close
-	return a, nil
+	return &adminServer{l, &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}, nil
+}
+
+// serve answers until ctx is done or the server is closed.
+func (a *adminServer) serve(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { _ = a.server.Close() })()
+	_ = a.server.Serve(a.listener)
 }
 
 // maxCommand bounds a command in bytes.
@@ -83,6 +90,7 @@ func answerCommand(w http.ResponseWriter, answer []byte, err error) {
 func (a *adminServer) close() {
 	if a != nil {
 		_ = a.server.Close()
+		_ = a.listener.Close()
 	}
 }
 

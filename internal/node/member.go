@@ -172,6 +172,7 @@ func (m *Member) Serve(ctx context.Context, l net.Listener) error {
 	var running sync.WaitGroup
 	running.Go(func() { m.models.Run(background) })
 	running.Go(func() { paceCollector(background) })
+	running.Go(func() { m.admin.serve(background) })
 	running.Go(func() { m.takePart(ctx, background, drain) })
 	go picture.Warm() // takes a second, ends by itself, and nobody waits for it
 	err := m.server.Serve(serving, l, drainFor)

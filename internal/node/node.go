@@ -311,7 +311,7 @@ const drainFor = 20 * time.Second
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	for _, run := range n.runners {
+	for _, run := range append(n.runners, n.admin.serve) {
 		running.Add(1)
 		go func() {
 			defer running.Done()
