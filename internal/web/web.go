@@ -70,7 +70,7 @@ func Mount(s Site, r *api.Router) {
 		s.Log = slog.Default()
 	}
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
-	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Operations(apiPrefix))}
+	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Routes(apiPrefix))}
 	for _, page := range []struct{ path, template string }{
 		{"/{$}", "home"}, {"/register", "register"}, {"/workers", "workers"}, {"/api", "api"},
 	} {
