@@ -48,7 +48,7 @@ func (a *API) status(r *api.Router) {
 	}, a.model)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/status/modes", Limits: LimitsModes, ID: "get_horde_modes",
-		Summary: "Whether the horde is in maintenance.", Published: api.Published{NoAgent: true},
+		Summary: "Whether the horde is in maintenance.", Also: []int{401, 403}, Published: api.Published{NoAgent: true},
 	}, a.modes)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPut, Path: prefix + "/status/modes", Limits: LimitsModes, ID: "put_horde_modes",

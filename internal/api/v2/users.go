@@ -40,7 +40,7 @@ type userDeleteInput struct {
 func (a *API) users(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/find_user", Limits: api.DefaultLimits, ID: "get_find_user",
-		Summary: "The account that your key opens.", Refuses: []int{400, 404},
+		Summary: "The account that your key opens.", Refuses: []int{400, 404}, Also: []int{401},
 	}, a.findUser)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/users", Limits: api.DefaultLimits, ID: "get_users",
@@ -309,7 +309,7 @@ type userChanged struct {
 	PublicWorkers   *bool    `json:"public_workers,omitempty"`
 	Username        *string  `json:"username,omitempty"`
 	Contact         *string  `json:"contact,omitempty"`
-	ProxyPasskey    *string  `json:"proxy_passkey,omitempty" minLength:"16" maxLength:"16"`
+	ProxyPasskey    *string  `json:"proxy_passkey,omitempty" published:"minLength=16,maxLength=16"`
 	Undeleted       *bool    `json:"undeleted,omitempty"`
 }
 
