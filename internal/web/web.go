@@ -76,6 +76,7 @@ func Mount(s Site, r *api.Router) {
 	} {
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
+	mountReference(r, s.Title)
 	r.Mount("/register", LimitsSignUp, p.guarded(http.HandlerFunc(p.signUp)), http.MethodPost)
 	r.Mount("/assets/{file}", nil, http.HandlerFunc(p.serveAsset))
 	r.Mount("/favicon.ico", nil, http.HandlerFunc(serveFavicon))

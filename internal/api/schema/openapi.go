@@ -105,8 +105,9 @@ func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Di
 		o["format"] = "int32"
 	}
 	if dir == In && tag.Get("coerce") == "true" && o["type"] == "integer" {
-		// A string of digits is read as well.
-		o["type"] = []string{"integer", "string"}
+		// A string of digits is read as well, and a fraction is cut off.
+		o["type"] = []string{"number", "string"}
+		delete(o, "format")
 	}
 	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
 		o["enum"] = append([]string{""}, list...)
