@@ -99,6 +99,9 @@ func Handle[In, Out any](r *Router, o Operation, h Handler[In, Out]) {
 		panic(fmt.Sprintf("api: %s %s: %v", o.Method, o.Path, err))
 	}
 	o.input = input
+	if err := o.tryExample(); err != nil {
+		panic(fmt.Sprintf("api: %s %s: %v", o.Method, o.Path, err))
+	}
 	r.operations = append(r.operations, &o)
 	r.add(o.Method, o.Path, o.Limits, func(w http.ResponseWriter, req *http.Request, caller Caller) error {
 		wanted, err := maskOf(req)

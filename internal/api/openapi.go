@@ -3,6 +3,7 @@
 package api
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"reflect"
@@ -75,7 +76,11 @@ func (o *Operation) openapi(types *schema.OpenAPI) (schema.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		described["requestBody"] = schema.Object{"required": !o.input.optional, "content": content("application/json", body)}
+		media := content("application/json", body)
+		if o.Example != "" {
+			media["application/json"].(schema.Object)["example"] = json.RawMessage(o.Example)
+		}
+		described["requestBody"] = schema.Object{"required": !o.input.optional, "content": media}
 		refusals = append(refusals, ofBodies...)
 	}
 	responses := schema.Object{}
@@ -91,6 +96,14 @@ func (o *Operation) openapi(types *schema.OpenAPI) (schema.Object, error) {
 				return nil, err
 			}
 			response["content"] = content("application/json", answer)
+		}
+		for _, l := range o.Links {
+			links, _ := response["links"].(schema.Object)
+			if links == nil {
+				links = schema.Object{}
+				response["links"] = links
+			}
+			links[l.To] = schema.Object{"operationId": l.To, "parameters": schema.Object{l.Argument: "$response.body#/" + l.Member}}
 		}
 		responses[strconv.Itoa(status)] = response
 	}

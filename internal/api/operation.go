@@ -39,6 +39,11 @@ type Operation struct {
 	// 503, is documented without being named.
 	Also []int
 
+	// Example is a body, as JSON. It is decoded like one when the operation is registered.
+	Example string
+	// Links say which operations go on from an answer.
+	Links []Link
+
 	// Media is the type of an answer that is not JSON, or not described by a type.
 	Media string
 
@@ -47,6 +52,14 @@ type Operation struct {
 
 	in, out reflect.Type
 	input   *inputPlan
+}
+
+// Link is a way from an answer to another operation.
+type Link struct {
+	// To is the ID of the other operation.
+	To string
+	// Argument is the name of its argument, and Member that of the member of the answer that it takes.
+	Argument, Member string
 }
 
 // Published is where the reference's document differs from what an operation does.
@@ -59,6 +72,21 @@ type Published struct {
 	NoAnswer bool
 	// Answer is a value of the type that is published as the answer in place of the real one; nil means the real one.
 	Answer any
+}
+
+// tryExample decodes the example.
+func (o *Operation) tryExample() error {
+	switch {
+	case o.Example == "":
+		return nil
+	case o.input.body == nil:
+		return errors.New("there is an example, and no body")
+	}
+	_, err := o.input.body.Decode([]byte(o.Example), reflect.New(o.in).Elem().FieldByIndex(o.input.bodyIndex))
+	if err != nil {
+		return fmt.Errorf("the example: %w", err)
+	}
+	return nil
 }
 
 func (o *Operation) check() error {

@@ -212,7 +212,10 @@ func probes(schema document, path string, within func(any) any) []probe {
 
 func TestRequestsAtAndBeyondEachBound(t *testing.T) {
 	t.Parallel()
-	s := open(t)
+	inBubble(t, requestsAtBounds) // pops with all the patience there is wait a minute
+}
+
+func requestsAtBounds(t *testing.T, s *server) {
 	s.readOpenAPI()
 	mod := s.user(1e6, horde.Moderator|horde.Trusted)
 	subject := s.user(0, 0)
@@ -224,82 +227,80 @@ func TestRequestsAtAndBeyondEachBound(t *testing.T) {
 	for path, item := range openapi.document["paths"].(document) {
 		for method, op := range item.(document) {
 			method, op := strings.ToUpper(method), op.(document)
-			t.Run(method+" "+path, func(t *testing.T) {
-				s := s.in(t)
-				parameters := op["parameters"].([]any)
-				target, key := path, mod
-				query, headers := url.Values{}, []header{}
-				for _, p := range parameters {
-					p := p.(document)
-					name := p["name"].(string)
-					switch {
-					case p["in"] == "path":
-						value, ok := places[name]
-						if !ok {
-							value = "unknown"
-						}
-						target = strings.Replace(target, "{"+name+"}", url.PathEscape(value), 1)
-					case p["required"] == true && name != "apikey":
-						t.Fatalf("no value for the %s %s", p["in"], name)
+			at := method + " " + path
+			parameters := op["parameters"].([]any)
+			target, key := path, mod
+			query, headers := url.Values{}, []header{}
+			for _, p := range parameters {
+				p := p.(document)
+				name := p["name"].(string)
+				switch {
+				case p["in"] == "path":
+					value, ok := places[name]
+					if !ok {
+						value = "unknown"
+					}
+					target = strings.Replace(target, "{"+name+"}", url.PathEscape(value), 1)
+				case p["required"] == true && name != "apikey":
+					t.Fatalf("%s: no value for the %s %s", at, p["in"], name)
+				}
+			}
+			call := func(key account, body any, query url.Values, headers ...header) answer {
+				to := target
+				if len(query) > 0 {
+					to += "?" + query.Encode()
+				}
+				return s.send(s.request(method, to, key, body, headers...))
+			}
+			check := func(p probe, a answer) {
+				reasons, _ := a.at("errors").(map[string]any)
+				_, named := reasons[p.fault]
+				switch {
+				case p.fault == "" && len(reasons) > 0:
+					t.Errorf("%s, %s: allowed, and refused with %d %.300s", at, p.why, a.status, a.text)
+				case p.fault != "" && (a.status != http.StatusBadRequest || !named):
+					t.Errorf("%s, %s: not allowed, and answered with %d %.300s", at, p.why, a.status, a.text)
+				}
+				if p.fault == "" {
+					allowed++
+				} else {
+					refused++
+				}
+			}
+			var body any
+			if b, ok := op["requestBody"].(document); ok {
+				schema := b["content"].(document)["application/json"].(document)["schema"].(document)
+				body = sample(schema)
+				for _, p := range probes(schema, "", func(v any) any { return v }) {
+					check(p, call(key, p.value, query, headers...))
+				}
+				if a := call(key, "[]", query, headers...); a.status != http.StatusBadRequest || a.at("errors", "") == nil {
+					t.Errorf("%s, an array as the body: %d %.300s", at, a.status, a.text)
+				}
+			}
+			for _, p := range parameters {
+				p := p.(document)
+				name := p["name"].(string)
+				if name == "apikey" {
+					a := call(account{}, body, query, headers...)
+					if p["required"] == true && a.status != http.StatusUnauthorized && (a.status != http.StatusBadRequest || a.at("errors", "apikey") == nil) {
+						t.Errorf("%s, without a key: %d %.300s", at, a.status, a.text)
+					}
+					continue
+				}
+				for _, x := range probes(p["schema"].(document), name, func(v any) any { return v }) {
+					text := fmt.Sprint(x.value)
+					if x.value == nil || kindOf(resolved(p["schema"].(document))) == "string" && x.value == 5 || text == "true" || text == "1" {
+						continue // everything is text here, and nothing is null
+					}
+					switch p["in"] {
+					case "query":
+						check(x, call(key, body, url.Values{name: {text}}, headers...))
+					case "header":
+						check(x, call(key, body, query, header{name, text}))
 					}
 				}
-				call := func(key account, body any, query url.Values, headers ...header) answer {
-					at := target
-					if len(query) > 0 {
-						at += "?" + query.Encode()
-					}
-					return s.send(s.request(method, at, key, body, headers...))
-				}
-				check := func(p probe, a answer) {
-					reasons, _ := a.at("errors").(map[string]any)
-					_, named := reasons[p.fault]
-					switch {
-					case p.fault == "" && len(reasons) > 0 && reasons["name"] == nil:
-						t.Errorf("%s: allowed, and refused with %d %.300s", p.why, a.status, a.text)
-					case p.fault != "" && (a.status != http.StatusBadRequest || !named):
-						t.Errorf("%s: not allowed, and answered with %d %.300s", p.why, a.status, a.text)
-					}
-					if p.fault == "" {
-						allowed++
-					} else {
-						refused++
-					}
-				}
-				var body any
-				if b, ok := op["requestBody"].(document); ok {
-					schema := b["content"].(document)["application/json"].(document)["schema"].(document)
-					body = sample(schema)
-					for _, p := range probes(schema, "", func(v any) any { return v }) {
-						check(p, call(key, p.value, query, headers...))
-					}
-					if a := call(key, "[]", query, headers...); a.status != http.StatusBadRequest || a.at("errors", "") == nil {
-						t.Errorf("an array as the body: %d %.300s", a.status, a.text)
-					}
-				}
-				for _, p := range parameters {
-					p := p.(document)
-					name := p["name"].(string)
-					if name == "apikey" {
-						a := call(account{}, body, query, headers...)
-						if p["required"] == true && a.status != http.StatusUnauthorized && (a.status != http.StatusBadRequest || a.at("errors", "apikey") == nil) {
-							t.Errorf("without a key: %d %.300s", a.status, a.text)
-						}
-						continue
-					}
-					for _, x := range probes(p["schema"].(document), name, func(v any) any { return v }) {
-						text := fmt.Sprint(x.value)
-						if x.value == nil || kindOf(resolved(p["schema"].(document))) == "string" && x.value == 5 || text == "true" || text == "1" {
-							continue // everything is text here, and nothing is null
-						}
-						switch p["in"] {
-						case "query":
-							check(x, call(key, body, url.Values{name: {text}}, headers...))
-						case "header":
-							check(x, call(key, body, query, header{name, text}))
-						}
-					}
-				}
-			})
+			}
 		}
 	}
 	t.Logf("%d requests at bounds, %d beyond", allowed, refused)

@@ -57,11 +57,14 @@ type textDeliveryInput struct {
 func (a *API) imageWorkers(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/pop", Limits: LimitsWorker, ID: "post_image_job_pop",
-		Summary: "Take an image job. With wait, the answer comes as soon as there is one.", Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
+		Summary: "Take an image job. With wait, the answer comes as soon as there is one.",
+		Example: `{"name":"My dreamer","models":["stable_diffusion"],"bridge_agent":"My program:1:https://example.org","max_pixels":1048576,"nsfw":false,"threads":1}`,
+		Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
 	}, a.popImage)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/submit", Limits: LimitsWorker, MaxBody: api.MaxSubmitBody,
-		ID: "post_image_job_submit", Summary: "Hand in its image.", Refuses: []int{400, 401, 403, 404},
+		ID: "post_image_job_submit", Summary: "Hand in its image.",
+		Example: `{"id":"00000000-0000-0000-0000-000000000000","generation":"R2","seed":1312,"state":"ok"}`, Refuses: []int{400, 401, 403, 404},
 		Published: api.Published{NoAgent: true},
 	}, a.deliverImage)
 }
@@ -69,11 +72,13 @@ func (a *API) imageWorkers(r *api.Router) {
 func (a *API) textWorkers(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/text/pop", Limits: LimitsWorker, ID: "post_text_job_pop",
-		Summary: "Take a text job. With wait, the answer comes as soon as there is one.", Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
+		Summary: "Take a text job. With wait, the answer comes as soon as there is one.",
+		Example: `{"name":"My scribe","models":["koboldcpp/My-Model"],"bridge_agent":"My program:1:https://example.org","max_length":512,"max_context_length":4096}`, Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
 	}, a.popText)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/text/submit", Limits: LimitsWorker, MaxBody: api.MaxSubmitBody,
-		ID: "post_text_job_submit", Summary: "Hand in its text.", Refuses: []int{400, 401, 403, 404},
+		ID: "post_text_job_submit", Summary: "Hand in its text.",
+		Example: `{"id":"00000000-0000-0000-0000-000000000000","generation":" there was a horde.","state":"ok"}`, Refuses: []int{400, 401, 403, 404},
 		Published: api.Published{NoAgent: true},
 	}, a.deliverText)
 }

@@ -30,6 +30,11 @@ func (a *API) imageRequests(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/async", Limits: LimitsSubmit, MaxBody: api.MaxGenerationBody,
 		ID: "post_image_async_generate", Summary: "Ask for images. Answers with the id of your request.",
+		Example: `{"prompt":"a lighthouse in a storm ### people","params":{"width":512,"height":512,"steps":20,"n":1},"models":["stable_diffusion"]}`,
+		Links: []api.Link{
+			{To: "get_image_async_check", Argument: "id", Member: "id"}, {To: "get_image_async_status", Argument: "id", Member: "id"},
+			{To: "delete_image_async_status", Argument: "id", Member: "id"},
+		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
 	}, a.submitImage)
 	api.Handle(r, api.Operation{
@@ -51,6 +56,10 @@ func (a *API) textRequests(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/generate/text/async", Limits: LimitsSubmit, MaxBody: api.MaxGenerationBody,
 		ID: "post_text_async_generate", Summary: "Ask for a text. Answers with the id of your request.",
+		Example: `{"prompt":"Once upon a time","params":{"max_length":80,"max_context_length":2048,"temperature":0.7}}`,
+		Links: []api.Link{
+			{To: "get_text_async_status", Argument: "id", Member: "id"}, {To: "delete_text_async_status", Argument: "id", Member: "id"},
+		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
 	}, a.submitText)
 	api.Handle(r, api.Operation{

@@ -52,7 +52,7 @@ func (a *API) status(r *api.Router) {
 	}, a.modes)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPut, Path: prefix + "/status/modes", Limits: LimitsModes, ID: "put_horde_modes",
-		Summary: "Change that, for moderators.", Refuses: []int{401, 403},
+		Summary: "Change that, for moderators.", Example: `{"raid_mode":true}`, Refuses: []int{401, 403},
 		Published: api.Published{NoAgent: true, Answer: modes{}},
 	}, a.setModes)
 }

@@ -38,6 +38,11 @@ func (a *API) teams(r *api.Router) {
 	}, a.listTeams)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/teams", Limits: LimitsCommunity, ID: "post_teams", Summary: "Found a team.",
+		Example: `{"name":"Lighthouse keepers","info":"We keep the light on."}`,
+		Links: []api.Link{
+			{To: "get_team_single", Argument: "team_id", Member: "id"}, {To: "patch_team_single", Argument: "team_id", Member: "id"},
+			{To: "delete_team_single", Argument: "team_id", Member: "id"},
+		},
 		Refuses: []int{400, 401, 403},
 	}, a.createTeam)
 	api.Handle(r, api.Operation{
@@ -46,7 +51,7 @@ func (a *API) teams(r *api.Router) {
 	}, a.team)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPatch, Path: prefix + "/teams/{team_id}", Limits: LimitsCommunity, ID: "patch_team_single",
-		Summary: "Rename or describe a team of yours.",
+		Summary: "Rename or describe a team of yours.", Example: `{"info":"We keep the light on."}`,
 		Refuses: []int{400, 401, 403, 404},
 	}, a.changeTeam)
 	api.Handle(r, api.Operation{

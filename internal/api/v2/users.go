@@ -40,7 +40,7 @@ type userDeleteInput struct {
 func (a *API) users(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/find_user", Limits: api.DefaultLimits, ID: "get_find_user",
-		Summary: "The account that your key opens.", Refuses: []int{400, 404}, Also: []int{401},
+		Summary: "The account that your key opens.", Links: []api.Link{{To: "get_user_single", Argument: "user_id", Member: "id"}}, Refuses: []int{400, 404}, Also: []int{401},
 	}, a.findUser)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/users", Limits: api.DefaultLimits, ID: "get_users",
@@ -52,7 +52,7 @@ func (a *API) users(r *api.Router) {
 	}, a.user)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPut, Path: prefix + "/users/{user_id}", Limits: LimitsUser, ID: "put_user_single",
-		Summary: "Change an account.", Refuses: []int{400, 401, 403, 404},
+		Summary: "Change an account.", Example: `{"public_workers":true,"contact":"me@example.org"}`, Refuses: []int{400, 401, 403, 404},
 	}, a.changeUser)
 	api.Handle(r, api.Operation{
 		Method: http.MethodDelete, Path: prefix + "/users/{user_id}", Limits: LimitsUser, ID: "delete_user_single",

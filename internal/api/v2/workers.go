@@ -46,7 +46,7 @@ func (a *API) workers(r *api.Router) {
 	}, a.worker)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPut, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "put_worker_single",
-		Summary: "Pause, rename or describe a worker of yours.", Refuses: []int{400, 401, 403, 404},
+		Summary: "Pause, rename or describe a worker of yours.", Example: `{"maintenance":true,"maintenance_msg":"Back at noon"}`, Refuses: []int{400, 401, 403, 404},
 	}, a.changeWorker)
 	api.Handle(r, api.Operation{
 		Method: http.MethodDelete, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "delete_worker_single",
