@@ -94,9 +94,9 @@ func TestTheReferenceShowsEveryOperation(t *testing.T) {
 	b.visit("/api/reference")
 	b.until("document.querySelectorAll('.opblock').length > 25")
 	b.until("document.querySelector('.info .title').textContent.startsWith('AI Horde')")
-	// One of them is opened, and tells its fields and bounds.
+	// One of them is opened, and has its example.
 	b.click("#operations-v2-post_image_async_generate button")
-	b.until("document.querySelector('#operations-v2-post_image_async_generate .opblock-section-request-body')?.textContent.includes('source_processing')")
+	b.until("document.querySelector('#operations-v2-post_image_async_generate .opblock-body')?.textContent.includes('a lighthouse in a storm')")
 	b.shot("_api_reference")
 }
 
