@@ -53,7 +53,7 @@ func popRouter() http.Handler {
 	})
 	limits := api.Limits{v2.LimitsWorker[0]}
 	limits[0].Amount = 1 << 30
-	api.Handle(r, http.MethodPost, "/api/v2/generate/pop", limits, func(_ context.Context, _ *api.Call[benchPop]) (int, any, error) {
+	handle(r, http.MethodPost, "/api/v2/generate/pop", limits, func(_ context.Context, _ *api.Call[benchPop]) (int, any, error) {
 		return http.StatusOK, benchNoJob{Skipped: map[string]int{"models": 3, "max_pixels": 1}}, nil
 	})
 	return r

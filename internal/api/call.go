@@ -46,18 +46,26 @@ type Call[In any] struct {
 // Header returns the headers of the answer, for a handler that sets one of its own.
 func (c *Call[In]) Header() http.Header { return c.header }
 
-// Handler answers one call. out is encoded as JSON and passed through the caller's field mask; nil sends no body, and an
-// [http.Handler] writes the answer itself, status included. err, when not nil, is all that counts: a *[horde.Error],
-// wrapped or not, becomes its document, anything else is logged and becomes a 500.
+// Handler answers one call. Out is what is encoded as JSON and passed through the caller's field mask; its type is what the
+// documents describe. It may be a pointer, which is nil where there is an error. Only an operation with an [Operation.Media]
+// may have an Out that is any: nil sends no body, and an [http.Handler] writes the answer itself, status included. err, when
+// not nil, is all that counts: a *[horde.Error], wrapped or not, becomes its document, anything else is logged and becomes a
+// 500.
 //
 // Numbers that are whole are written without a fraction, nil slices as [], and fields with omitempty as encoding/json
 // does it.
-type Handler[In any] func(ctx context.Context, c *Call[In]) (status int, out any, err error)
+type Handler[In, Out any] func(ctx context.Context, c *Call[In]) (status int, out Out, err error)
 
 // Key is embedded in the input of an operation that demands an apikey header. That the header is there is all that is
 // checked: whose it is, the engine knows.
 type Key struct {
 	APIKey string `header:"apikey" required:"true" doc:"A User API key, a shared key, or 0000000000 for anonymous use."`
+}
+
+// LateKey is embedded in the input of an operation that demands an apikey header after it has looked at something else:
+// APIKey may be empty, and the handler says so.
+type LateKey struct {
+	APIKey string `header:"apikey" argument:"true" published:"required=true" doc:"A User API key, a shared key, or 0000000000 for anonymous use."`
 }
 
 // OptionalKey is embedded in the input of an operation that shows more to some. APIKey is empty when none was sent.
@@ -68,19 +76,8 @@ type OptionalKey struct {
 // NoInput is the input of an operation that reads nothing.
 type NoInput struct{}
 
-// Option changes how an operation is registered.
-type Option func(*operation)
-
-// MaxBody sets the size in bytes above which a body is refused with 413. The default is [DefaultMaxBody].
-func MaxBody(bytes int64) Option { return func(o *operation) { o.maxBody = bytes } }
-
-// operation is what Options change.
-type operation struct {
-	maxBody int64
-}
-
-// Handle registers an operation. path is a pattern of net/http without a method, for example
-// "/api/v2/generate/check/{id}". It panics when the path has the method already or when In makes no sense.
+// Handle registers an operation. It panics when the path has the method already, when In makes no sense, or when what the
+// documents need is missing: an operation cannot be served without being described.
 //
 // The fields of In, those of embedded structs included, are filled by their tags:
 //
@@ -92,22 +89,27 @@ type operation struct {
 // Arguments of path, query and header may be strings, integers, numbers and booleans, pointers to them or [body.Opt] of
 // them, bounded by minimum and maximum. One that does not parse or is missing is refused with its name as the key. An
 // empty header or query argument counts as absent. Only an In with a Body reads the body of the request.
-func Handle[In any](r *Router, method, path string, limits Limits, h Handler[In], opts ...Option) {
-	o := operation{maxBody: DefaultMaxBody}
-	for _, opt := range opts {
-		opt(&o)
+func Handle[In, Out any](r *Router, o Operation, h Handler[In, Out]) {
+	o.in, o.out = reflect.TypeFor[In](), reflect.TypeFor[Out]()
+	if err := o.check(); err != nil {
+		panic(fmt.Sprintf("api: %s %s: %v", o.Method, o.Path, err))
 	}
-	input, err := compileInput(reflect.TypeFor[In]())
+	input, err := compileInput(o.in)
 	if err != nil {
-		panic(fmt.Sprintf("api: %s %s: %v", method, path, err))
+		panic(fmt.Sprintf("api: %s %s: %v", o.Method, o.Path, err))
 	}
-	r.add(method, path, limits, func(w http.ResponseWriter, req *http.Request, caller Caller) error {
+	o.input = input
+	if err := o.tryExample(); err != nil {
+		panic(fmt.Sprintf("api: %s %s: %v", o.Method, o.Path, err))
+	}
+	r.operations = append(r.operations, &o)
+	r.add(o.Method, o.Path, o.Limits, func(w http.ResponseWriter, req *http.Request, caller Caller) error {
 		wanted, err := maskOf(req)
 		if err != nil {
 			return err
 		}
 		c := &Call[In]{Caller: caller, Request: req, header: w.Header()}
-		kept, err := r.readInput(w, req, input, o.maxBody, reflect.ValueOf(&c.In).Elem(), &c.NUL)
+		kept, err := r.readInput(w, req, input, o.MaxBody, reflect.ValueOf(&c.In).Elem(), &c.NUL)
 		defer kept.release()
 		if err != nil {
 			return err

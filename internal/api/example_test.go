@@ -37,13 +37,17 @@ func ExampleHandle() {
 	router := api.NewRouter(api.Options{Node: "localhost:7001:1.0", Limiter: limit.New(0)})
 	limits := api.Limits{{By: api.ByKey, Amount: 1, Per: time.Second}}
 
-	api.Handle(router, http.MethodPost, "/api/v2/kudos/award", limits,
-		func(_ context.Context, c *api.Call[awardInput]) (int, any, error) {
+	api.Handle(router,
+		api.Operation{
+			Method: http.MethodPost, Path: "/api/v2/kudos/award", Limits: limits,
+			ID: "post_award_kudos", Summary: "Give kudos away.", Refuses: []int{400, 401, 403},
+		},
+		func(_ context.Context, c *api.Call[awardInput]) (int, *awarded, error) {
 			in := c.In.Body
 			if c.In.APIKey == api.AnonymousKey {
 				return 0, nil, &horde.Error{RC: "NotAllowedAwards", Status: http.StatusForbidden, Message: "You cannot award kudos."}
 			}
-			return http.StatusOK, awarded{float64(in.Amount) * in.Share.Or(1)}, nil
+			return http.StatusOK, &awarded{float64(in.Amount) * in.Share.Or(1)}, nil
 		})
 
 	for key, text := range []string{`{"username":"a#1","amount":10.0,"share":0.8}`, `{"username":"a","amount":0}`} {

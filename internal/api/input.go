@@ -19,6 +19,7 @@ type inputPlan struct {
 	arguments []argument
 	query     bool // whether one of the arguments is in the query
 	body      *body.TypeDecoder
+	bodyType  reflect.Type
 	bodyIndex []int
 	// optional is whether a body may be missing.
 	optional bool
@@ -32,6 +33,7 @@ type argument struct {
 	required bool
 	missing  string // the reason when it is required and not there
 	value    *body.Argument
+	field    reflect.StructField
 }
 
 type place uint8
@@ -61,6 +63,7 @@ func compileInput(t reflect.Type) (*inputPlan, error) {
 			if err != nil {
 				return nil, err
 			}
+			p.bodyType = f.Type
 			p.body, p.bodyIndex, p.optional = body.CompileType(f.Type, opts), f.Index, opts.Optional
 			continue
 		}
@@ -90,7 +93,7 @@ func bodyOptions(words string) (o body.Options, err error) {
 }
 
 func compileArgument(f reflect.StructField) (argument, error) {
-	a := argument{index: f.Index, required: f.Tag.Get("required") == "true"}
+	a := argument{index: f.Index, field: f, required: f.Tag.Get("required") == "true"}
 	for at, where := range places {
 		if name := f.Tag.Get(where.tag); name != "" {
 			if a.name != "" {

@@ -97,14 +97,19 @@ func Marshal(doc any) ([]byte, error) { return json.Marshal(doc, encoding) }
 
 // RefusalDocument is the document that a refusal is answered with.
 func RefusalDocument(e *horde.Error) any {
-	return errorDocument{Message: e.Message, RC: e.RC, Errors: e.Fields}
+	return requestValidationError{requestError{e.Message, code(e.RC)}, e.Fields}
 }
 
-// errorDocument is the body of every refusal.
-type errorDocument struct {
-	Message string            `json:"message"`
-	RC      string            `json:"rc,omitempty"`
-	Errors  map[string]string `json:"errors,omitempty"`
+// requestError is the body of a refusal.
+type requestError struct {
+	Message string `json:"message" doc:"What is wrong, for people."`
+	RC      code   `json:"rc,omitempty" published:"required=true" doc:"What is wrong, for programs."`
+}
+
+// requestValidationError is the body of every refusal; most have no reasons for fields.
+type requestValidationError struct {
+	requestError
+	Errors map[string]string `json:"errors,omitempty" doc:"Reasons by the path of the field."`
 }
 
 // WriteError answers with err. It is the one place that turns a *[horde.Error], wrapped or not, into the document that
@@ -133,7 +138,8 @@ func (r *Router) WriteError(w http.ResponseWriter, req *http.Request, err error)
 	if r.errorPage != nil && r.errorPage(w, req, &whole) {
 		return
 	}
-	doc, status := errorDocument{Message: whole.Message, RC: whole.RC, Errors: whole.Fields}, whole.Status
+	status := whole.Status
+	doc := RefusalDocument(&whole)
 	text, err := json.Marshal(doc, encoding)
 	if err != nil {
 		r.log.ErrorContext(req.Context(), "error document", slog.Any("err", err))

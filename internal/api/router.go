@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"horde/internal/api/schema"
 	"horde/internal/horde"
 	"horde/internal/limit"
 )
@@ -56,13 +57,16 @@ type Router struct {
 	log       *slog.Logger
 	mux       *http.ServeMux
 	endpoints map[string]*endpoint // by pattern
-	handler   http.Handler         // serve with compression around it
-	errorPage ErrorPage            // nil: none
-	node      []string
-	calls     atomic.Uint64
-	meters    *meters
-	callLevel slog.Level   // at which calls are logged
-	bodies    atomic.Int64 // bytes that large bodies take
+	// operations are what Handle registered, in that order.
+	operations []*Operation
+	models     []schema.Model
+	handler    http.Handler // serve with compression around it
+	errorPage  ErrorPage    // nil: none
+	node       []string
+	calls      atomic.Uint64
+	meters     *meters
+	callLevel  slog.Level   // at which calls are logged
+	bodies     atomic.Int64 // bytes that large bodies take
 }
 
 // NewRouter returns a Router that knows no path yet.
@@ -123,29 +127,41 @@ type ErrorPage func(w http.ResponseWriter, req *http.Request, e *horde.Error) bo
 // from, page decides. Nil, as at first, sends the document to everybody.
 func (r *Router) SetErrorPage(page ErrorPage) { r.errorPage = page }
 
-// Operation is one method of one path that a router serves.
-type Operation struct {
+// Route is one method of one path that a router serves.
+type Route struct {
 	Method string
 	// Path is the pattern, with {name} for what varies.
 	Path string
+	// Summary says in a few words what an operation is for. It is empty for what is mounted.
+	Summary string
 }
 
-// Operations lists what is registered below prefix, by path and method.
-func (r *Router) Operations(prefix string) []Operation {
-	var list []Operation
+// Routes lists what is registered below prefix, by path and method.
+func (r *Router) Routes(prefix string) []Route {
+	var list []Route
 	for pattern, e := range r.endpoints {
 		if !strings.HasPrefix(pattern, prefix) {
 			continue
 		}
 		for method := range e.routes {
-			list = append(list, Operation{Method: method, Path: pattern})
+			list = append(list, Route{Method: method, Path: pattern})
 		}
 	}
-	slices.SortFunc(list, func(a, b Operation) int {
+	for i := range list {
+		for _, o := range r.operations {
+			if o.Method == list[i].Method && o.Path == list[i].Path {
+				list[i].Summary = o.Summary
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Route) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method))
 	})
 	return list
 }
+
+// Name gives types other names in the documents than they have in Go.
+func (r *Router) Name(models ...schema.Model) { r.models = append(r.models, models...) }
 
 // Caller finds out who sent a request. It is for what is mounted; operations have theirs in [Call].
 func (r *Router) Caller(req *http.Request) Caller { return r.callerOf(req) }

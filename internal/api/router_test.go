@@ -342,7 +342,7 @@ func TestMountedHandlers(t *testing.T) {
 func TestOperationsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	h := func(r *api.Router, method, path string) {
-		api.Handle(r, method, path, nil, func(context.Context, *api.Call[api.NoInput]) (int, any, error) { return 200, nil, nil })
+		handle(r, method, path, nil, func(context.Context, *api.Call[api.NoInput]) (int, any, error) { return 200, nil, nil })
 	}
 	for name, register := range map[string]func(*api.Router){
 		"twice":      func(r *api.Router) { h(r, "GET", "/a"); h(r, "GET", "/a") },
@@ -380,5 +380,5 @@ func TestOperationsThatCannotBe(t *testing.T) {
 }
 
 func input[In any](r *api.Router) {
-	api.Handle(r, http.MethodGet, "/a", nil, func(context.Context, *api.Call[In]) (int, any, error) { return 200, nil, nil })
+	handle(r, http.MethodGet, "/a", nil, func(context.Context, *api.Call[In]) (int, any, error) { return 200, nil, nil })
 }

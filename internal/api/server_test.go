@@ -128,7 +128,7 @@ func TestACallMayLastLongerThanItsBodyMay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := api.NewRouter(api.Options{Log: slog.New(slog.DiscardHandler)})
-		api.Handle(r, http.MethodPost, "/wait", nil, func(ctx context.Context, _ *api.Call[struct{ Body struct{} }]) (int, any, error) {
+		handle(r, http.MethodPost, "/wait", nil, func(ctx context.Context, _ *api.Call[struct{ Body struct{} }]) (int, any, error) {
 			select {
 			case <-ctx.Done():
 				return 0, nil, ctx.Err()
@@ -136,7 +136,7 @@ func TestACallMayLastLongerThanItsBodyMay(t *testing.T) {
 				return http.StatusOK, struct{}{}, nil
 			}
 		})
-		api.Handle(r, http.MethodGet, "/stream", nil, func(context.Context, *api.Call[api.NoInput]) (int, any, error) {
+		handle(r, http.MethodGet, "/stream", nil, func(context.Context, *api.Call[api.NoInput]) (int, any, error) {
 			return 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream")
 				for i := range 3 {
@@ -176,7 +176,7 @@ func TestStoppingEndsWhoWaitsAndSparesWhoWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := api.NewRouter(api.Options{Log: slog.New(slog.DiscardHandler)})
 		for path, works := range map[string]time.Duration{"/wait": time.Hour, "/work": 5 * time.Second} {
-			api.Handle(r, http.MethodGet, path, nil, func(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
+			handle(r, http.MethodGet, path, nil, func(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
 				draining := api.Draining(ctx)
 				if path == "/work" {
 					draining = nil
@@ -218,7 +218,7 @@ func TestStoppingDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := api.NewRouter(api.Options{Log: slog.New(slog.DiscardHandler)})
-		api.Handle(r, http.MethodGet, "/stubborn", nil, func(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
+		handle(r, http.MethodGet, "/stubborn", nil, func(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
 			<-ctx.Done()
 			return 0, nil, ctx.Err()
 		})

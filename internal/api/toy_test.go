@@ -106,6 +106,15 @@ func known(key string) error {
 	return nil
 }
 
+// handle registers a toy, which no document describes.
+func handle[In any](r *api.Router, method, path string, limits api.Limits, h api.Handler[In, any], maxBody ...int64) {
+	o := api.Operation{Method: method, Path: path, Limits: limits, ID: method + path, Summary: "A toy.", Media: "application/json"}
+	for _, n := range maxBody {
+		o.MaxBody = n
+	}
+	api.Handle(r, o, h)
+}
+
 // toyRouter returns a router with one operation of each kind.
 func toyRouter(o api.Options) *api.Router {
 	if o.Log == nil {
@@ -115,7 +124,7 @@ func toyRouter(o api.Options) *api.Router {
 	o.NotFound = map[string]string{"/api/v2/generate/sync": "Use /api/v2/generate/async"}
 	r := api.NewRouter(o)
 
-	api.Handle(r, http.MethodPost, "/api/v2/generate/async", v2.LimitsSubmit,
+	handle(r, http.MethodPost, "/api/v2/generate/async", v2.LimitsSubmit,
 		func(_ context.Context, c *api.Call[imageInput]) (int, any, error) {
 			if err := known(c.In.APIKey); err != nil {
 				return 0, nil, err
@@ -124,8 +133,8 @@ func toyRouter(o api.Options) *api.Router {
 				return 0, nil, &horde.Error{RC: "NulByteInPayload", Status: http.StatusBadRequest, Message: "NUL"}
 			}
 			return http.StatusAccepted, map[string]any{"id": "5", "kudos": 8.0, "agent": c.Agent, "client": c.Client.String(), "proxied": c.Proxied}, nil
-		}, api.MaxBody(api.MaxGenerationBody))
-	api.Handle(r, http.MethodPost, "/api/v2/generate/text/async", v2.LimitsSubmit,
+		}, api.MaxGenerationBody)
+	handle(r, http.MethodPost, "/api/v2/generate/text/async", v2.LimitsSubmit,
 		func(_ context.Context, c *api.Call[textInput]) (int, any, error) {
 			if c.In.Body.Prompt == "" {
 				return 0, nil, &horde.Error{RC: "MissingPrompt", Status: http.StatusBadRequest, Message: "You cannot specify an empty prompt."}
@@ -135,38 +144,38 @@ func toyRouter(o api.Options) *api.Router {
 	notFound := func(_ context.Context, _ *api.Call[idInput]) (int, any, error) {
 		return 0, nil, &horde.Error{RC: "RequestNotFound", Status: http.StatusNotFound, Message: "Request with this ID not found."}
 	}
-	api.Handle(r, http.MethodGet, "/api/v2/generate/check/{id}", v2.LimitsCheck, notFound)
-	api.Handle(r, http.MethodGet, "/api/v2/generate/status/{id}", v2.LimitsImageStatus, notFound)
-	api.Handle(r, http.MethodDelete, "/api/v2/generate/status/{id}", v2.LimitsImageStatus, notFound)
-	api.Handle(r, http.MethodGet, "/api/v2/users", api.DefaultLimits,
+	handle(r, http.MethodGet, "/api/v2/generate/check/{id}", v2.LimitsCheck, notFound)
+	handle(r, http.MethodGet, "/api/v2/generate/status/{id}", v2.LimitsImageStatus, notFound)
+	handle(r, http.MethodDelete, "/api/v2/generate/status/{id}", v2.LimitsImageStatus, notFound)
+	handle(r, http.MethodGet, "/api/v2/users", api.DefaultLimits,
 		func(_ context.Context, c *api.Call[pageInput]) (int, any, error) {
 			if c.In.Page.Or(1) > 2 {
 				return http.StatusOK, []toyUser(nil), nil
 			}
 			return http.StatusOK, []toyUser{{ID: 1, Name: "a<b&c", Kudos: 8}, {ID: 2, Kudos: 0.5, Trusted: true, Workers: []string{"w"}}}, nil
 		})
-	api.Handle(r, http.MethodGet, "/api/v2/users/{id}", v2.LimitsUser,
+	handle(r, http.MethodGet, "/api/v2/users/{id}", v2.LimitsUser,
 		func(_ context.Context, c *api.Call[idInput]) (int, any, error) {
 			if len(c.In.ID) > 10 {
 				return 0, nil, &horde.Error{RC: "UserNotFound", Status: http.StatusNotFound, Message: "User with ID '" + c.In.ID + "' not found."}
 			}
 			return http.StatusOK, toyUser{ID: 7, Name: c.In.ID, Records: map[string]toyPart{"image": {5, 6}}}, nil
 		})
-	api.Handle(r, http.MethodDelete, "/api/v2/operations/ipaddr", api.DefaultLimits,
+	handle(r, http.MethodDelete, "/api/v2/operations/ipaddr", api.DefaultLimits,
 		func(_ context.Context, c *api.Call[addressInput]) (int, any, error) {
 			return http.StatusOK, map[string]string{"message": c.In.Body.IP}, nil
 		})
-	api.Handle(r, http.MethodPut, "/api/v2/status/modes", v2.LimitsModes,
+	handle(r, http.MethodPut, "/api/v2/status/modes", v2.LimitsModes,
 		func(_ context.Context, c *api.Call[lenientInput]) (int, any, error) {
 			return http.StatusOK, map[string]any{"kudos": c.In.Body.Kudos.Or(-1), "raid": c.In.Body.Raid}, nil
 		})
-	api.Handle(r, http.MethodGet, "/api/v2/status/modes", v2.LimitsModes,
+	handle(r, http.MethodGet, "/api/v2/status/modes", v2.LimitsModes,
 		func(context.Context, *api.Call[api.NoInput]) (int, any, error) { return http.StatusOK, struct{}{}, nil })
-	api.Handle(r, http.MethodGet, "/api/v2/status/heartbeat", nil,
+	handle(r, http.MethodGet, "/api/v2/status/heartbeat", nil,
 		func(context.Context, *api.Call[api.NoInput]) (int, any, error) {
 			return http.StatusOK, map[string]string{"message": "OK"}, nil
 		})
-	api.Handle(r, http.MethodGet, "/api/v2/fault/{kind}", nil,
+	handle(r, http.MethodGet, "/api/v2/fault/{kind}", nil,
 		func(_ context.Context, c *api.Call[struct {
 			Kind string `path:"kind"`
 		}]) (int, any, error) {
@@ -189,7 +198,7 @@ func toyRouter(o api.Options) *api.Router {
 			}
 			return 0, nil, &horde.Error{RC: "Bare"}
 		})
-	api.Handle(r, http.MethodGet, "/api/v2/long", nil,
+	handle(r, http.MethodGet, "/api/v2/long", nil,
 		func(_ context.Context, c *api.Call[api.NoInput]) (int, any, error) {
 			c.Header().Set("X-Of-Its-Own", "yes")
 			return http.StatusOK, map[string]string{"text": strings.Repeat("a", 5000)}, nil

@@ -295,7 +295,16 @@ func (s *server) request(method, path string, as account, body any, headers ...h
 	return req
 }
 
+// send sends a request and holds the answer against the document.
 func (s *server) send(req *http.Request) answer {
+	s.t.Helper()
+	a := s.bare(req)
+	s.asDocumented(req, a)
+	return a
+}
+
+// bare sends a request.
+func (s *server) bare(req *http.Request) answer {
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, req)
 	a := answer{status: w.Code, header: w.Header(), text: w.Body.String()}

@@ -85,7 +85,7 @@ func BenchmarkLifecycle(b *testing.B) {
 					if err != nil || len(p.IDs) == 0 {
 						b.Fatalf("pop: %v %+v", err, p)
 					}
-					if _, err := e.DeliverText(context.Background(), owner, &horde.TextDelivery{ID: ptr(p.IDs[0].String()), Generation: ptr(prompt)}); err != nil {
+					if _, err := e.DeliverText(context.Background(), owner, &horde.TextDelivery{Delivery: horde.Delivery{ID: ptr(p.IDs[0].String()), Generation: ptr(prompt)}}); err != nil {
 						b.Fatal(err)
 					}
 					if _, err := e.Status(context.Background(), horde.Text, id.String()); err != nil {

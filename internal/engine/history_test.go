@@ -106,7 +106,7 @@ func TestRandomHistoriesKeepTheBooks(t *testing.T) {
 				j := rapid.SampledFrom(w.jobs).Draw(t, "job")
 				id, text := j.id.String(), "an answer that is long enough to be worth something"
 				state := rapid.SampledFrom([]string{"ok", "ok", "ok", "censored", "faulted"}).Draw(t, "state")
-				_, err := w.DeliverText(ctx, j.key, &horde.TextDelivery{ID: &id, Generation: &text, State: &state})
+				_, err := w.DeliverText(ctx, j.key, &horde.TextDelivery{Delivery: horde.Delivery{ID: &id, Generation: &text, State: &state}})
 				if try(t, err) && state != "faulted" {
 					if w.paid[j.id] {
 						t.Fatalf("the job %s was accepted twice", id)

@@ -274,7 +274,7 @@ func TestAReturnedJobGoesToAParkedWorkerAndLaterToTheOneThatFailed(t *testing.T)
 		p.got(t, 0)
 		handBack := func(key string, p *pop) {
 			id, none, faulted := p.IDs[0].String(), "", "faulted"
-			if _, err := h.DeliverText(t.Context(), key, &horde.TextDelivery{ID: &id, Generation: &none, State: &faulted}); err != nil {
+			if _, err := h.DeliverText(t.Context(), key, &horde.TextDelivery{Delivery: horde.Delivery{ID: &id, Generation: &none, State: &faulted}}); err != nil {
 				t.Fatal(err)
 			}
 		}

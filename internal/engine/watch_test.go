@@ -56,7 +56,7 @@ func TestAWatchTellsEachChangeOnceItIsDurable(t *testing.T) {
 		stands(1, 0, false)
 		h.db.SetHook(nil)
 		job, text := p.IDs[0].String(), "an answer"
-		if _, err := h.DeliverText(t.Context(), owner, &horde.TextDelivery{ID: &job, Generation: &text}); err != nil {
+		if _, err := h.DeliverText(t.Context(), owner, &horde.TextDelivery{Delivery: horde.Delivery{ID: &job, Generation: &text}}); err != nil {
 			t.Fatal(err)
 		}
 		if !news(w) {

@@ -140,8 +140,8 @@ func (s *TextSubmission) Order(u *User, workers []WorkerID) *Order {
 
 // Warning tells a client that its request will hardly give what the model can do. It never rejects.
 type Warning struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code    string `json:"code" enum:"NoAvailableWorker,ClipSkipMismatch,StepsTooFew,StepsTooMany,CfgScaleMismatch,CfgScaleTooSmall,CfgScaleTooLarge,SamplerMismatch,SchedulerMismatch"`
+	Message string `json:"message" minLength:"1"`
 }
 
 // NoAvailableWorker is the warning of an accepted request that no worker can serve now.

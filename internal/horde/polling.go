@@ -18,10 +18,10 @@ type Polling struct {
 	Amount              *int     `json:"amount" minimum:"1" maximum:"20" default:"1"`
 	ExtraSlowWorker     *bool    `json:"extra_slow_worker" default:"true"`
 	// Capabilities narrows the features that the bridge agent stands for. It is ours; nil means all of them.
-	Capabilities []string `json:"capabilities"`
+	Capabilities []string `json:"capabilities" published:"-"`
 	// Wait is for how many seconds the pop waits for a job if there is none now: see [Patience]. It is ours; nil means not
 	// at all.
-	Wait *int `json:"wait" minimum:"0" maximum:"2147483647" default:"0"`
+	Wait *int `json:"wait" minimum:"0" maximum:"2147483647" default:"0" published:"-"`
 }
 
 // MaxPatience is the longest that a pop waits for a job; who asks for more is answered after that. It is short enough for the
@@ -54,52 +54,55 @@ type ImagePop struct {
 // TextPop is the body of a text worker's pop.
 type TextPop struct {
 	Polling
-	MaxLength        *int     `json:"max_length" minimum:"0" maximum:"2147483647" default:"512"`
-	MaxContextLength *int     `json:"max_context_length" minimum:"0" maximum:"2147483647" default:"2048"`
+	MaxLength        *int     `json:"max_length" minimum:"0" maximum:"2147483647" published:"minimum=,maximum=" default:"512"`
+	MaxContextLength *int     `json:"max_context_length" minimum:"0" maximum:"2147483647" published:"minimum=,maximum=" default:"2048"`
 	Softprompts      []string `json:"softprompts"`
+}
+
+// Delivery is what the submits of all kinds have in common.
+type Delivery struct {
+	ID         *string `json:"id" required:"true"`
+	Generation *string `json:"generation" argument:"true" repair:"true"`
+	State      *string `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
 }
 
 // ImageDelivery is the body with which an image worker ends a job.
 type ImageDelivery struct {
-	ID         *string         `json:"id" required:"true"`
-	Generation *string         `json:"generation" argument:"true" repair:"true"`
-	State      *string         `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
-	Seed       *int64          `json:"seed" required:"true" coerce:"true"`
-	Censored   *bool           `json:"censored" default:"false"`
-	Metadata   []ImageMetadata `json:"gen_metadata"`
+	Delivery
+	Seed     *int64          `json:"seed" required:"true" coerce:"true"`
+	Censored *bool           `json:"censored" default:"false"`
+	Metadata []ImageMetadata `json:"gen_metadata"`
 }
 
 // TextDelivery is the body with which a text worker ends a job.
 type TextDelivery struct {
-	ID         *string        `json:"id" required:"true"`
-	Generation *string        `json:"generation" argument:"true" repair:"true"`
-	State      *string        `json:"state" enum:"ok,censored,faulted,csam" default:"ok"`
-	Seed       *int64         `json:"seed" coerce:"true" hidden:"true"`
-	Metadata   []TextMetadata `json:"gen_metadata"`
+	Delivery
+	Seed     *int64         `json:"seed" coerce:"true" hidden:"true"`
+	Metadata []TextMetadata `json:"gen_metadata"`
 }
 
 // ImageMetadata is a note on an image.
 type ImageMetadata struct {
 	Type  *string `json:"type" required:"true" enum:"lora,ti,censorship,source_image,source_mask,extra_source_images,batch_index,information,aesthetic_score"`
 	Value *string `json:"value" required:"true" enum:"download_failed,parse_failed,baseline_mismatch,csam,nsfw,see_ref"`
-	Ref   *string `json:"ref" maxLength:"255"`
+	Ref   *string `json:"ref,omitempty" maxLength:"255"`
 }
 
 // TextMetadata is a note on a text.
 type TextMetadata struct {
 	Type  *string `json:"type" required:"true" enum:"censorship"`
 	Value *string `json:"value" required:"true" enum:"csam"`
-	Ref   *string `json:"ref" maxLength:"255"`
+	Ref   *string `json:"ref,omitempty" maxLength:"255"`
 }
 
 // WorkerChange is the body of a change to a worker.
 type WorkerChange struct {
 	Maintenance        *bool   `json:"maintenance"`
-	MaintenanceMessage *string `json:"maintenance_msg" maxLength:"300"`
+	MaintenanceMessage *string `json:"maintenance_msg" maxLength:"300" published:"maxLength="`
 	Paused             *bool   `json:"paused"`
 	Info               *string `json:"info" maxLength:"1000"`
 	// Name has 5 to 100 characters; a name equal to the present one is accepted whatever its length.
-	Name *string `json:"name" maxLength:"100"`
+	Name *string `json:"name" maxLength:"100" published:"minLength=5"`
 	Team *string `json:"team" maxLength:"36"`
 }
 
@@ -110,7 +113,7 @@ type UserChange struct {
 	UsageMultiplier      *float64 `json:"usage_multiplier" minimum:"0.1" maximum:"10"`
 	Moderator            *bool    `json:"moderator"`
 	Concurrency          *int     `json:"concurrency" minimum:"0" maximum:"500"`
-	WorkerInvited        *int     `json:"worker_invited" minimum:"0" maximum:"2147483647"`
+	WorkerInvited        *int     `json:"worker_invited" minimum:"0" maximum:"2147483647" published:"minimum=,maximum="`
 	Trusted              *bool    `json:"trusted"`
 	Flagged              *bool    `json:"flagged"`
 	Customizer           *bool    `json:"customizer"`

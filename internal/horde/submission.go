@@ -21,7 +21,7 @@ type ImageSubmission struct {
 	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
 	Workers           []string           `json:"workers"`
 	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
-	Models            []string           `json:"models" maxLength:"255"`
+	Models            []string           `json:"models" maxLength:"255" published:"maxLength="`
 	SourceImage       *string            `json:"source_image"`
 	SourceProcessing  *string            `json:"source_processing" default:"img2img" enum:"img2img,inpainting,outpainting,remix"`
 	SourceMask        *string            `json:"source_mask"`
@@ -30,7 +30,7 @@ type ImageSubmission struct {
 	Shared            *bool              `json:"shared" default:"false"`
 	ReplacementFilter *bool              `json:"replacement_filter" default:"true"`
 	DryRun            *bool              `json:"dry_run" default:"false"`
-	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255"`
+	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255" published:"maxLength="`
 	DisableBatching   *bool              `json:"disable_batching" default:"false"`
 	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
 	Webhook           *string            `json:"webhook" minLength:"10" maxLength:"1024"`
@@ -41,29 +41,29 @@ type ImageSubmission struct {
 type ImageSettings struct {
 	N                         *int            `json:"n" minimum:"1" maximum:"20" default:"1"`
 	Steps                     *int            `json:"steps" minimum:"1" maximum:"500" default:"30"`
-	Width                     *int            `json:"width" minimum:"64" maximum:"3072" multipleOf:"64" default:"512"`
-	Height                    *int            `json:"height" minimum:"64" maximum:"3072" multipleOf:"64" default:"512"`
-	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm"`
-	CFGScale                  *float64        `json:"cfg_scale" minimum:"0" maximum:"100" default:"7.5"`
-	Karras                    *bool           `json:"karras" default:"false"`
-	DenoisingStrength         *float64        `json:"denoising_strength" minimum:"0.01" maximum:"1"`
-	HiresFix                  *bool           `json:"hires_fix" default:"false"`
-	HiresFixDenoisingStrength *float64        `json:"hires_fix_denoising_strength" minimum:"0.01" maximum:"1"`
-	ClipSkip                  *int            `json:"clip_skip" minimum:"1" maximum:"12"`
-	Tiling                    *bool           `json:"tiling" default:"false"`
-	FacefixerStrength         *float64        `json:"facefixer_strength" minimum:"0" maximum:"1"`
-	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" enum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer"`
-	Loras                     []LoraSettings  `json:"loras"`
-	TIs                       []TISettings    `json:"tis"`
-	Special                   json.RawMessage `json:"special" type:"object"`
-	Workflow                  *string         `json:"workflow" enum:"qr_code"`
-	Transparent               *bool           `json:"transparent" default:"false"`
-	Seed                      *string         `json:"seed" maxLength:"10000"`
-	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000"`
-	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyabsent:"true"`
-	ImageIsControl            *bool           `json:"image_is_control" default:"false"`
-	ReturnControlMap          *bool           `json:"return_control_map" default:"false"`
-	ExtraTexts                []ExtraText     `json:"extra_texts"`
+	Width                     *int            `json:"width" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
+	Height                    *int            `json:"height" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
+	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm" part:"ModelPayloadStyleStable"`
+	CFGScale                  *float64        `json:"cfg_scale" minimum:"0" maximum:"100" default:"7.5" part:"ModelPayloadStyleStable"`
+	Karras                    *bool           `json:"karras" default:"false" part:"ModelPayloadStyleStable"`
+	DenoisingStrength         *float64        `json:"denoising_strength" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
+	HiresFix                  *bool           `json:"hires_fix" default:"false" part:"ModelPayloadStyleStable"`
+	HiresFixDenoisingStrength *float64        `json:"hires_fix_denoising_strength" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
+	ClipSkip                  *int            `json:"clip_skip" minimum:"1" maximum:"12" part:"ModelPayloadStyleStable"`
+	Tiling                    *bool           `json:"tiling" default:"false" part:"ModelPayloadStyleStable"`
+	FacefixerStrength         *float64        `json:"facefixer_strength" minimum:"0" maximum:"1" part:"ModelPayloadStyleStable"`
+	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" enum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer" part:"ModelPayloadStyleStable"`
+	Loras                     []LoraSettings  `json:"loras" part:"ModelPayloadStyleStable"`
+	TIs                       []TISettings    `json:"tis" part:"ModelPayloadStyleStable"`
+	Special                   json.RawMessage `json:"special" type:"object" model:"ModelSpecialPayloadStable" wildcard:"object" part:"ModelPayloadStyleStable"`
+	Workflow                  *string         `json:"workflow" enum:"qr_code" part:"ModelPayloadStyleStable"`
+	Transparent               *bool           `json:"transparent" default:"false" part:"ModelPayloadStyleStable"`
+	Seed                      *string         `json:"seed" maxLength:"10000" published:"maxLength=" part:"ModelPayloadRootStable"`
+	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000" part:"ModelPayloadRootStable"`
+	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyabsent:"true" part:"ModelPayloadRootStable"`
+	ImageIsControl            *bool           `json:"image_is_control" default:"false" part:"ModelPayloadRootStable"`
+	ReturnControlMap          *bool           `json:"return_control_map" default:"false" part:"ModelPayloadRootStable"`
+	ExtraTexts                []ExtraText     `json:"extra_texts" part:"ModelPayloadRootStable"`
 	// InitAsImage is not part of the published interface, but one check looks at it.
 	InitAsImage json.RawMessage `json:"init_as_image" hidden:"true"`
 }
@@ -86,7 +86,7 @@ type TISettings struct {
 
 // ExtraSourceImage is a further source image of a remix.
 type ExtraSourceImage struct {
-	Image    *string  `json:"image" required:"true" minLength:"1"`
+	Image    *string  `json:"image" required:"true" minLength:"1" published:"required=false"`
 	Strength *float64 `json:"strength" default:"1"`
 }
 
@@ -107,40 +107,40 @@ type TextSubmission struct {
 	ExtraSlowWorkers  *bool              `json:"extra_slow_workers" default:"false"`
 	Workers           []string           `json:"workers"`
 	WorkerBlacklist   *bool              `json:"worker_blacklist" default:"false"`
-	Models            []string           `json:"models" maxLength:"255"`
+	Models            []string           `json:"models" maxLength:"255" published:"maxLength="`
 	DryRun            *bool              `json:"dry_run" default:"false"`
-	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255"`
+	ProxiedAccount    *string            `json:"proxied_account" maxLength:"255" published:"maxLength="`
 	ExtraSourceImages []ExtraSourceImage `json:"extra_source_images"`
 	DisableBatching   *bool              `json:"disable_batching" default:"false"`
 	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
-	Webhook           *string            `json:"webhook" maxLength:"1024"`
+	Webhook           *string            `json:"webhook" maxLength:"1024" published:"maxLength="`
 	Style             *string            `json:"style" minLength:"3" maxLength:"1024"`
 }
 
 // TextSettings is the "params" object of a text request. All but N go to the worker as they are.
 type TextSettings struct {
-	N                     *int     `json:"n,omitempty" minimum:"1" maximum:"20" default:"1"`
-	MaxLength             *int     `json:"max_length,omitempty" minimum:"16" maximum:"4096" default:"80"`
-	MaxContextLength      *int     `json:"max_context_length,omitempty" minimum:"80" maximum:"1048576" default:"2048"`
-	Temperature           *float64 `json:"temperature,omitempty" minimum:"0" maximum:"5"`
-	RepPen                *float64 `json:"rep_pen,omitempty" minimum:"1" maximum:"3"`
-	RepPenRange           *int     `json:"rep_pen_range,omitempty" minimum:"0" maximum:"4096"`
-	RepPenSlope           *float64 `json:"rep_pen_slope,omitempty" minimum:"0" maximum:"10"`
-	TopA                  *float64 `json:"top_a,omitempty" minimum:"0" maximum:"1"`
-	TFS                   *float64 `json:"tfs,omitempty" minimum:"0" maximum:"1"`
-	Typical               *float64 `json:"typical,omitempty" minimum:"0" maximum:"1"`
-	TopK                  *int     `json:"top_k,omitempty" minimum:"0" maximum:"200"`
-	TopP                  *float64 `json:"top_p,omitempty" minimum:"0.001" maximum:"1"`
-	MinP                  *float64 `json:"min_p,omitempty" minimum:"0" maximum:"1" default:"0"`
-	SmoothingFactor       *float64 `json:"smoothing_factor,omitempty" minimum:"0" maximum:"10" default:"0"`
-	DynatempRange         *float64 `json:"dynatemp_range,omitempty" minimum:"0" maximum:"5" default:"0"`
-	DynatempExponent      *float64 `json:"dynatemp_exponent,omitempty" minimum:"0" maximum:"5" default:"1"`
-	SamplerOrder          []int    `json:"sampler_order,omitzero"`
-	StopSequence          []string `json:"stop_sequence,omitzero"`
-	Singleline            *bool    `json:"singleline,omitempty"`
-	FrmtAdsnsp            *bool    `json:"frmtadsnsp,omitempty"`
-	FrmtRmblln            *bool    `json:"frmtrmblln,omitempty"`
-	FrmtRmspch            *bool    `json:"frmtrmspch,omitempty"`
-	FrmtTriminc           *bool    `json:"frmttriminc,omitempty"`
-	UseDefaultBadwordsIDs *bool    `json:"use_default_badwordsids,omitempty"`
+	N                     *int     `json:"n,omitempty" minimum:"1" maximum:"20" default:"1" published:"default=" part:"ModelPayloadRootKobold"`
+	MaxLength             *int     `json:"max_length,omitempty" minimum:"16" maximum:"4096" default:"80" part:"ModelPayloadRootKobold"`
+	MaxContextLength      *int     `json:"max_context_length,omitempty" minimum:"80" maximum:"1048576" default:"2048" part:"ModelPayloadRootKobold"`
+	Temperature           *float64 `json:"temperature,omitempty" minimum:"0" maximum:"5" part:"ModelPayloadStyleKobold"`
+	RepPen                *float64 `json:"rep_pen,omitempty" minimum:"1" maximum:"3" part:"ModelPayloadStyleKobold"`
+	RepPenRange           *int     `json:"rep_pen_range,omitempty" minimum:"0" maximum:"4096" part:"ModelPayloadStyleKobold"`
+	RepPenSlope           *float64 `json:"rep_pen_slope,omitempty" minimum:"0" maximum:"10" part:"ModelPayloadStyleKobold"`
+	TopA                  *float64 `json:"top_a,omitempty" minimum:"0" maximum:"1" part:"ModelPayloadStyleKobold"`
+	TFS                   *float64 `json:"tfs,omitempty" minimum:"0" maximum:"1" part:"ModelPayloadStyleKobold"`
+	Typical               *float64 `json:"typical,omitempty" minimum:"0" maximum:"1" part:"ModelPayloadStyleKobold"`
+	TopK                  *int     `json:"top_k,omitempty" minimum:"0" maximum:"200" part:"ModelPayloadStyleKobold"`
+	TopP                  *float64 `json:"top_p,omitempty" minimum:"0.001" maximum:"1" part:"ModelPayloadStyleKobold"`
+	MinP                  *float64 `json:"min_p,omitempty" minimum:"0" maximum:"1" default:"0" part:"ModelPayloadStyleKobold"`
+	SmoothingFactor       *float64 `json:"smoothing_factor,omitempty" minimum:"0" maximum:"10" default:"0" part:"ModelPayloadStyleKobold"`
+	DynatempRange         *float64 `json:"dynatemp_range,omitempty" minimum:"0" maximum:"5" default:"0" part:"ModelPayloadStyleKobold"`
+	DynatempExponent      *float64 `json:"dynatemp_exponent,omitempty" minimum:"0" maximum:"5" default:"1" part:"ModelPayloadStyleKobold"`
+	SamplerOrder          []int    `json:"sampler_order,omitzero" part:"ModelPayloadStyleKobold"`
+	StopSequence          []string `json:"stop_sequence,omitzero" part:"ModelPayloadStyleKobold"`
+	Singleline            *bool    `json:"singleline,omitempty" part:"ModelPayloadStyleKobold"`
+	FrmtAdsnsp            *bool    `json:"frmtadsnsp,omitempty" part:"ModelPayloadStyleKobold"`
+	FrmtRmblln            *bool    `json:"frmtrmblln,omitempty" part:"ModelPayloadStyleKobold"`
+	FrmtRmspch            *bool    `json:"frmtrmspch,omitempty" part:"ModelPayloadStyleKobold"`
+	FrmtTriminc           *bool    `json:"frmttriminc,omitempty" part:"ModelPayloadStyleKobold"`
+	UseDefaultBadwordsIDs *bool    `json:"use_default_badwordsids,omitempty" part:"ModelPayloadStyleKobold"`
 }

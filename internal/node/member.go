@@ -114,9 +114,11 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	m.name = processName(cfg.Listen)
 	m.setView(&view{})
 	m.models = own.loadModels(ctx)
-	m.router, m.local = own.openLocal(m.status)
-	m.server = api.NewServer(m, cfg.Log)
 	var err error
+	if m.router, m.local, err = own.openLocal(m.status); err != nil {
+		return nil, err
+	}
+	m.server = api.NewServer(m, cfg.Log)
 	m.admin, err = listenAdmin(cfg.Data, m.administer)
 	return m, err
 }
@@ -339,14 +341,20 @@ const HealthPath = "/healthz"
 
 // openLocal makes the router of a node without an engine. It knows the API's operations too, for the page that lists them,
 // but only what pages registered to be read is asked of it.
-func (n *Node) openLocal(status func() string) (*api.Router, *localPages) {
+func (n *Node) openLocal(status func() string) (*api.Router, *localPages, error) {
 	router := api.NewRouter(api.Options{
 		Node: n.name(), Log: n.Log, Limiter: n.limiter(), Exempt: n.RateLimitExempt, TrustedProxies: n.TrustedProxies, NotFound: v2.Gone,
 	})
 	v2.Register(router, nil, n.Version, n.active.Load)
-	known := map[api.Operation]bool{}
-	for _, op := range router.Operations("") {
+	if n.TestUsers {
+		v2.RegisterTestUsers(router, nil)
+	}
+	known := map[api.Route]bool{}
+	for _, op := range router.Routes("") {
 		known[op] = true
+	}
+	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
+		return nil, nil, fmt.Errorf("describe the API: %w", err)
 	}
 	if n.Pages != nil {
 		n.Pages(n, router)
@@ -356,12 +364,12 @@ func (n *Node) openLocal(status func() string) (*api.Router, *localPages) {
 		fmt.Fprintf(w, "{\"status\":\"ok\",\"role\":%q}\n", status())
 	}))
 	local := &localPages{http.NewServeMux(), router}
-	for _, op := range router.Operations("") {
+	for _, op := range router.Routes("") {
 		if !known[op] && op.Method == http.MethodGet {
 			local.mux.Handle(op.Method+" "+op.Path, router)
 		}
 	}
-	return router, local
+	return router, local, nil
 }
 
 // serve answers what it can. The router takes a path however it is spelled.

@@ -210,6 +210,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if n.TestUsers {
 		v2.RegisterTestUsers(router, n.Engine)
 	}
+	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
+		return fmt.Errorf("describe the API: %w", err)
+	}
 	if served, ok := images.(http.Handler); ok { // S3 is its own server
 		router.Mount(blob.PathPrefix, nil, served, http.MethodGet, http.MethodPut)
 	}

@@ -88,6 +88,18 @@ func TestPagesFitEveryScreenInLightAndDark(t *testing.T) {
 	}
 }
 
+func TestTheReferenceShowsEveryOperation(t *testing.T) {
+	t.Parallel()
+	b, _ := opened(t, desktop)
+	b.visit("/api/reference")
+	b.until("document.querySelectorAll('.opblock').length > 25")
+	b.until("document.querySelector('.info .title').textContent.startsWith('AI Horde')")
+	// One of them is opened, and has its example.
+	b.click("#operations-v2-post_image_async_generate button")
+	b.until("document.querySelector('#operations-v2-post_image_async_generate .opblock-body')?.textContent.includes('a lighthouse in a storm')")
+	b.shot("_api_reference")
+}
+
 // unlabelled finds fields and buttons that a screen reader could not name.
 const unlabelled = `[...document.querySelectorAll('input, select, textarea, button')]
 	.filter(e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).map(e => e.outerHTML)`

@@ -70,12 +70,13 @@ func Mount(s Site, r *api.Router) {
 		s.Log = slog.Default()
 	}
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
-	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Operations(apiPrefix))}
+	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Routes(apiPrefix))}
 	for _, page := range []struct{ path, template string }{
 		{"/{$}", "home"}, {"/register", "register"}, {"/workers", "workers"}, {"/api", "api"},
 	} {
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
+	mountReference(r, s.Title)
 	r.Mount("/register", LimitsSignUp, p.guarded(http.HandlerFunc(p.signUp)), http.MethodPost)
 	r.Mount("/assets/{file}", nil, http.HandlerFunc(p.serveAsset))
 	r.Mount("/favicon.ico", nil, http.HandlerFunc(serveFavicon))

@@ -251,7 +251,7 @@ func TestEveryOperationIsExplained(t *testing.T) {
 			t.Errorf("no word on what it does: %s", item)
 		}
 	}
-	for _, want := range []string{"/api/v2/generate/async", "/api/v2/generate/text/pop", "/api/v2/workers/{id}"} {
+	for _, want := range []string{"/api/v2/generate/async", "/api/v2/generate/text/pop", "/api/v2/workers/{worker_id}"} {
 		if !strings.Contains(text, "<code>"+want+"</code>") {
 			t.Errorf("%s is not listed", want)
 		}

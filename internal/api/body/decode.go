@@ -4,6 +4,7 @@ package body
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -387,8 +388,12 @@ func (p *plan) number(dst reflect.Value, raw []byte, truncate bool) (reason stri
 // and saturated otherwise; f is the value in float64 precision, infinite when it has no such value.
 func integer(raw []byte, truncate bool) (i int64, f float64, ok bool) {
 	if len(raw) <= 20 {
-		if i, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		i, err := strconv.ParseInt(string(raw), 10, 64)
+		switch {
+		case err == nil:
 			return i, float64(i), true
+		case errors.Is(err, strconv.ErrRange): // as a float64 the first values beyond the range are not told from its ends
+			return i, math.Inf(cmp.Compare(i, 0)), true
 		}
 	}
 	f, _ = strconv.ParseFloat(string(raw), 64)

@@ -264,6 +264,7 @@ func TestIntegersFitTheirField(t *testing.T) {
 		`{"a":9223372036854775807}`:                           sized{A: math.MaxInt64},
 		`{"a":-9223372036854775808}`:                          sized{A: math.MinInt64},
 		`{"a":9223372036854775808}`:                           []string{"a"},
+		`{"a":-9223372036854775809}`:                          []string{"a"},
 		`{"a":-9223372036854775809.0}`:                        sized{A: math.MinInt64}, // equal in float64 precision
 		`{"a":-9.3e18}`:                                       []string{"a"},
 		`{"a":1e30}`:                                          []string{"a"},

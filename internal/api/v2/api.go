@@ -24,6 +24,7 @@ type API struct {
 // Register adds all operations to a router. active counts the calls that the node is handling, the one that asks included.
 func Register(r *api.Router, e *engine.Engine, version string, active func() int64) {
 	a := &API{engine: e, version: version, active: active, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
+	r.Name(models...)
 	a.imageRequests(r)
 	a.textRequests(r)
 	a.eventStreams(r)

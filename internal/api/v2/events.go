@@ -94,7 +94,12 @@ func (s *streams) enter(addr netip.Addr, limited bool) (leave func(), err error)
 }
 
 func (a *API) eventStreams(r *api.Router) {
-	api.Handle(r, http.MethodGet, prefix+"/events/{id}", LimitsCheck, func(_ context.Context, c *api.Call[eventsInput]) (int, any, error) {
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/events/{id}", Limits: LimitsCheck, ID: "get_events",
+		Summary: "Tells every change of a request, of any kind, as server-sent events, and in the end its results. Better than asking.",
+		Success: []int{http.StatusOK, http.StatusNoContent}, Also: []int{404}, Media: "text/event-stream",
+		Published: api.Published{Ours: true},
+	}, func(_ context.Context, c *api.Call[eventsInput]) (int, any, error) {
 		if c.In.Last == lastEvent {
 			return http.StatusNoContent, nil, nil
 		}
@@ -163,10 +168,14 @@ func (a *API) tell(ctx context.Context, out *eventWriter, watch *engine.Watch) (
 	if s.Faulted {
 		name = eventFault
 	}
-	_, doc, err := imageStatus(s, nil)
 	if watch.Kind == horde.Text {
-		_, doc, err = textStatus(s, nil)
+		_, doc, err := textStatus(s, nil)
+		if err != nil {
+			return false, err
+		}
+		return true, out.event(name, lastEvent, doc)
 	}
+	_, doc, err := imageStatus(s, nil)
 	if err != nil {
 		return false, err
 	}

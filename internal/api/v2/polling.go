@@ -27,7 +27,7 @@ type textPopInput struct {
 
 // patience is for programs that can add a header more easily than a field.
 type patience struct {
-	Wait *int `header:"Horde-Wait" minimum:"0" maximum:"2147483647" doc:"Seconds to wait for a job if there is none, at most 60. The field wait wins."`
+	Wait *int `header:"Horde-Wait" minimum:"0" maximum:"2147483647" published:"-" doc:"Seconds to wait for a job if there is none, at most 60. The field wait wins."`
 }
 
 // maxPatientBody is the size in bytes of the largest body that a pop may wait with: what it told stays in memory for as long.
@@ -55,13 +55,32 @@ type textDeliveryInput struct {
 }
 
 func (a *API) imageWorkers(r *api.Router) {
-	api.Handle(r, http.MethodPost, prefix+"/generate/pop", LimitsWorker, a.popImage)
-	api.Handle(r, http.MethodPost, prefix+"/generate/submit", LimitsWorker, a.deliverImage, api.MaxBody(api.MaxSubmitBody))
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/pop", Limits: LimitsWorker, ID: "post_image_job_pop",
+		Summary: "Take an image job. With wait, the answer comes as soon as there is one.",
+		Example: `{"name":"My dreamer","models":["stable_diffusion"],"bridge_agent":"My program:1:https://example.org","max_pixels":1048576,"nsfw":false,"threads":1}`,
+		Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
+	}, a.popImage)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/submit", Limits: LimitsWorker, MaxBody: api.MaxSubmitBody,
+		ID: "post_image_job_submit", Summary: "Hand in its image.",
+		Example: `{"id":"00000000-0000-0000-0000-000000000000","generation":"R2","seed":1312,"state":"ok"}`, Refuses: []int{400, 401, 403, 404},
+		Published: api.Published{NoAgent: true},
+	}, a.deliverImage)
 }
 
 func (a *API) textWorkers(r *api.Router) {
-	api.Handle(r, http.MethodPost, prefix+"/generate/text/pop", LimitsWorker, a.popText)
-	api.Handle(r, http.MethodPost, prefix+"/generate/text/submit", LimitsWorker, a.deliverText, api.MaxBody(api.MaxSubmitBody))
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/text/pop", Limits: LimitsWorker, ID: "post_text_job_pop",
+		Summary: "Take a text job. With wait, the answer comes as soon as there is one.",
+		Example: `{"name":"My scribe","models":["koboldcpp/My-Model"],"bridge_agent":"My program:1:https://example.org","max_length":512,"max_context_length":4096}`, Refuses: []int{400, 401, 403}, Published: api.Published{NoAgent: true},
+	}, a.popText)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/text/submit", Limits: LimitsWorker, MaxBody: api.MaxSubmitBody,
+		ID: "post_text_job_submit", Summary: "Hand in its text.",
+		Example: `{"id":"00000000-0000-0000-0000-000000000000","generation":" there was a horde.","state":"ok"}`, Refuses: []int{400, 401, 403, 404},
+		Published: api.Published{NoAgent: true},
+	}, a.deliverText)
 }
 
 // imageJob answers the pop of an image worker. All keys are always there; without a job most are null.
@@ -71,48 +90,56 @@ type imageJob struct {
 	Model             *string           `json:"model"`
 	TTL               *int              `json:"ttl"`
 	Payload           imagePayload      `json:"payload"`
-	Skipped           any               `json:"skipped"`
-	Messages          []any             `json:"messages"`
+	Skipped           imageSkipped      `json:"skipped"`
+	Messages          []popMessage      `json:"messages"`
 	SourceImage       *string           `json:"source_image"`
 	SourceMask        *string           `json:"source_mask"`
-	SourceProcessing  string            `json:"source_processing"`
+	SourceProcessing  string            `json:"source_processing" enum:"img2img,inpainting,outpainting,remix" default:"img2img"`
 	ExtraSourceImages *[]jobExtraSource `json:"extra_source_images"`
 	R2Upload          *string           `json:"r2_upload"`
 	R2Uploads         *[]string         `json:"r2_uploads"`
 }
 
 type jobExtraSource struct {
-	Image    string  `json:"image"`
-	Strength float64 `json:"strength"`
+	Image    string  `json:"image" minLength:"1"`
+	Strength float64 `json:"strength" default:"1"`
+}
+
+// popMessage is a message to the owner of a worker.
+type popMessage struct {
+	ID      string `json:"id" required:"true"`
+	Message string `json:"message" required:"true"`
+	Origin  string `json:"origin,omitempty"`
+	Expiry  string `json:"expiry" required:"true" published:"format=date-time"`
 }
 
 // imagePayload is what the worker makes an image from. What the client did not send is left out, or has its default.
 type imagePayload struct {
 	Prompt                    string            `json:"prompt,omitempty"`
-	Steps                     int               `json:"ddim_steps"`
-	N                         int               `json:"n_iter"`
-	Width                     int               `json:"width"`
-	Height                    int               `json:"height"`
-	Sampler                   string            `json:"sampler_name"`
-	CFGScale                  float64           `json:"cfg_scale"`
-	Karras                    bool              `json:"karras"`
-	Seed                      string            `json:"seed,omitempty"`
-	Tiling                    bool              `json:"tiling"`
-	HiresFix                  bool              `json:"hires_fix"`
-	ImageIsControl            bool              `json:"image_is_control"`
-	ReturnControlMap          bool              `json:"return_control_map"`
-	Transparent               bool              `json:"transparent"`
-	DenoisingStrength         *float64          `json:"denoising_strength,omitempty"`
-	HiresFixDenoisingStrength *float64          `json:"hires_fix_denoising_strength,omitempty"`
-	FacefixerStrength         *float64          `json:"facefixer_strength,omitempty"`
-	ClipSkip                  *int              `json:"clip_skip,omitempty"`
-	ControlType               string            `json:"control_type,omitempty"`
-	Workflow                  string            `json:"workflow,omitempty"`
-	PostProcessing            []string          `json:"post_processing,omitzero"`
-	ExtraTexts                []horde.ExtraText `json:"extra_texts,omitzero"`
-	Special                   json.RawMessage   `json:"special,omitempty"`
-	Loras                     []horde.Lora      `json:"loras,omitzero"`
-	TIs                       []horde.TI        `json:"tis,omitzero"`
+	Steps                     int               `json:"ddim_steps" default:"30"`
+	N                         int               `json:"n_iter" default:"1"`
+	Width                     int               `json:"width" part:"-"`
+	Height                    int               `json:"height" part:"-"`
+	Sampler                   string            `json:"sampler_name" part:"-"`
+	CFGScale                  float64           `json:"cfg_scale" part:"-"`
+	Karras                    bool              `json:"karras" part:"-"`
+	Seed                      string            `json:"seed,omitempty" part:"-"`
+	Tiling                    bool              `json:"tiling" part:"-"`
+	HiresFix                  bool              `json:"hires_fix" part:"-"`
+	ImageIsControl            bool              `json:"image_is_control" part:"-"`
+	ReturnControlMap          bool              `json:"return_control_map" part:"-"`
+	Transparent               bool              `json:"transparent" part:"-"`
+	DenoisingStrength         *float64          `json:"denoising_strength,omitempty" part:"-"`
+	HiresFixDenoisingStrength *float64          `json:"hires_fix_denoising_strength,omitempty" part:"-"`
+	FacefixerStrength         *float64          `json:"facefixer_strength,omitempty" part:"-"`
+	ClipSkip                  *int              `json:"clip_skip,omitempty" part:"-"`
+	ControlType               string            `json:"control_type,omitempty" part:"-"`
+	Workflow                  string            `json:"workflow,omitempty" part:"-"`
+	PostProcessing            []string          `json:"post_processing,omitzero" part:"-"`
+	ExtraTexts                []horde.ExtraText `json:"extra_texts,omitzero" part:"-"`
+	Special                   json.RawMessage   `json:"special,omitempty" type:"object" part:"-"`
+	Loras                     []horde.Lora      `json:"loras,omitzero" part:"-"`
+	TIs                       []horde.TI        `json:"tis,omitzero" part:"-"`
 	UseNSFWCensor             bool              `json:"use_nsfw_censor,omitempty"`
 }
 
@@ -121,30 +148,43 @@ var emptyImagePayload = imagePayload{
 	Steps: horde.DefaultSteps, N: 1, Width: horde.DefaultSide, Height: horde.DefaultSide, Sampler: horde.DefaultSampler, CFGScale: 7.5,
 }
 
-// imageSkipped has twelve keys that are always there and four that come only when they count.
+// skipped counts the requests that the worker could not serve, by the reason. What is nil is not sent.
+type skipped struct {
+	WorkerID      *int `json:"worker_id,omitempty" minimum:"0"`
+	Performance   *int `json:"performance,omitempty" minimum:"0"`
+	NSFW          *int `json:"nsfw,omitempty" minimum:"0"`
+	Blacklist     *int `json:"blacklist,omitempty" minimum:"0"`
+	Untrusted     *int `json:"untrusted,omitempty" minimum:"0"`
+	Models        *int `json:"models,omitempty" minimum:"0"`
+	BridgeVersion *int `json:"bridge_version,omitempty" minimum:"0"`
+	Kudos         *int `json:"kudos,omitempty"`
+}
+
+// imageSkipped is empty with a job. Without, it has twelve keys that are always there and four that come only when they count.
 type imageSkipped struct {
-	WorkerID       int `json:"worker_id"`
-	Performance    int `json:"performance"`
-	NSFW           int `json:"nsfw"`
-	Untrusted      int `json:"untrusted"`
-	Models         int `json:"models"`
-	BridgeVersion  int `json:"bridge_version"`
-	UnsafeIP       int `json:"unsafe_ip"`
-	Img2Img        int `json:"img2img"`
-	Painting       int `json:"painting"`
-	PostProcessing int `json:"post-processing"`
-	Lora           int `json:"lora"`
-	ControlNet     int `json:"controlnet"`
-	MaxPixels      int `json:"max_pixels,omitempty"`
-	Kudos          int `json:"kudos,omitempty"`
-	Blacklist      int `json:"blacklist,omitempty"`
-	StepCount      int `json:"step_count,omitempty"`
+	skipped
+	MaxPixels      *int `json:"max_pixels,omitempty"`
+	UnsafeIP       *int `json:"unsafe_ip,omitempty"`
+	Img2Img        *int `json:"img2img,omitempty"`
+	Painting       *int `json:"painting,omitempty"`
+	PostProcessing *int `json:"post-processing,omitempty"`
+	Lora           *int `json:"lora,omitempty"`
+	ControlNet     *int `json:"controlnet,omitempty"`
+	StepCount      *int `json:"step_count,omitempty"`
+}
+
+// counted is nil for nothing.
+func counted(n *int) *int {
+	if *n == 0 {
+		return nil
+	}
+	return n
 }
 
 // nothing is an object without members.
 type nothing struct{}
 
-func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, any, error) {
+func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, *imageJob, error) {
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
@@ -153,13 +193,16 @@ func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, an
 	if err != nil {
 		return 0, nil, err
 	}
-	out := imageJob{IDs: []string{}, Messages: []any{}, SourceProcessing: "img2img", Payload: emptyImagePayload, Skipped: nothing{}}
+	out := &imageJob{IDs: []string{}, Messages: []popMessage{}, SourceProcessing: "img2img", Payload: emptyImagePayload}
 	if len(p.IDs) == 0 {
-		s := p.Skipped
+		s := &p.Skipped
 		out.Skipped = imageSkipped{
-			WorkerID: s.WorkerID, Performance: s.Performance, NSFW: s.NSFW, Untrusted: s.Untrusted, Models: s.Models,
-			BridgeVersion: s.BridgeVersion, UnsafeIP: s.UnsafeIP, Img2Img: s.Img2Img, Painting: s.Painting, Lora: s.Lora,
-			ControlNet: s.ControlNet, MaxPixels: s.MaxPixels, Kudos: s.Kudos, Blacklist: s.Blacklist, StepCount: s.StepCount,
+			skipped: skipped{
+				WorkerID: &s.WorkerID, Performance: &s.Performance, NSFW: &s.NSFW, Untrusted: &s.Untrusted, Models: &s.Models,
+				BridgeVersion: &s.BridgeVersion, Kudos: counted(&s.Kudos), Blacklist: counted(&s.Blacklist),
+			},
+			UnsafeIP: &s.UnsafeIP, Img2Img: &s.Img2Img, Painting: &s.Painting, PostProcessing: new(int), Lora: &s.Lora,
+			ControlNet: &s.ControlNet, MaxPixels: counted(&s.MaxPixels), StepCount: counted(&s.StepCount),
 		}
 		return http.StatusOK, out, nil
 	}
@@ -207,19 +250,22 @@ func present(s string) *string {
 
 // textJob answers the pop of a text worker. All keys are always there; without a job most are null.
 type textJob struct {
-	ID                *string     `json:"id"`
-	IDs               []string    `json:"ids"`
-	Model             *string     `json:"model"`
-	TTL               *int        `json:"ttl"`
-	Payload           textPayload `json:"payload"`
-	Skipped           textSkipped `json:"skipped"`
-	Messages          []any       `json:"messages"`
-	ExtraSourceImages *[]any      `json:"extra_source_images"`
-	Softprompt        *string     `json:"softprompt"`
+	ID                *string           `json:"id"`
+	IDs               []string          `json:"ids"`
+	Model             *string           `json:"model"`
+	TTL               *int              `json:"ttl"`
+	Payload           textPayload       `json:"payload"`
+	Skipped           textSkipped       `json:"skipped"`
+	Messages          []popMessage      `json:"messages"`
+	ExtraSourceImages *[]jobExtraSource `json:"extra_source_images"`
+	Softprompt        *string           `json:"softprompt"`
 }
 
 type textSkipped struct {
-	Untrusted int `json:"untrusted,omitempty"`
+	skipped
+	MaxLength          *int `json:"max_length,omitempty"`
+	MaxContextLength   *int `json:"max_context_length,omitempty"`
+	MatchingSoftprompt *int `json:"matching_softprompt,omitempty"`
 }
 
 // textPayload is what the worker makes a text from: no key is ever null, since programs pass it on as it is.
@@ -251,7 +297,7 @@ func textSettings(s horde.TextSettings) horde.TextSettings {
 	return s
 }
 
-func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, any, error) {
+func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, *textJob, error) {
 	if c.In.Body.Name == nil {
 		return 0, nil, missing("name")
 	}
@@ -260,9 +306,9 @@ func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, any,
 	if err != nil {
 		return 0, nil, err
 	}
-	out := textJob{
-		IDs: []string{}, Messages: []any{}, Payload: textPayload{TextSettings: textSettings(horde.TextSettings{})},
-		Skipped: textSkipped{Untrusted: p.Skipped.Untrusted},
+	out := &textJob{
+		IDs: []string{}, Messages: []popMessage{}, Payload: textPayload{TextSettings: textSettings(horde.TextSettings{})},
+		Skipped: textSkipped{skipped: skipped{Untrusted: counted(&p.Skipped.Untrusted)}},
 	}
 	if len(p.IDs) == 0 {
 		return http.StatusOK, out, nil
@@ -281,18 +327,18 @@ type generationSubmitted struct {
 	Reward float64 `json:"reward"`
 }
 
-func (a *API) deliverImage(ctx context.Context, c *api.Call[imageDeliveryInput]) (int, any, error) {
+func (a *API) deliverImage(ctx context.Context, c *api.Call[imageDeliveryInput]) (int, *generationSubmitted, error) {
 	if c.In.Body.Generation == nil {
 		return 0, nil, missing("generation")
 	}
 	reward, err := a.engine.DeliverImage(ctx, c.In.APIKey, &c.In.Body)
-	return http.StatusOK, generationSubmitted{reward}, err
+	return http.StatusOK, &generationSubmitted{reward}, err
 }
 
-func (a *API) deliverText(ctx context.Context, c *api.Call[textDeliveryInput]) (int, any, error) {
+func (a *API) deliverText(ctx context.Context, c *api.Call[textDeliveryInput]) (int, *generationSubmitted, error) {
 	if c.In.Body.Generation == nil {
 		return 0, nil, missing("generation")
 	}
 	reward, err := a.engine.DeliverText(ctx, c.In.APIKey, &c.In.Body)
-	return http.StatusOK, generationSubmitted{reward}, err
+	return http.StatusOK, &generationSubmitted{reward}, err
 }

@@ -27,17 +27,53 @@ type requestInput struct {
 }
 
 func (a *API) imageRequests(r *api.Router) {
-	api.Handle(r, http.MethodPost, prefix+"/generate/async", LimitsSubmit, a.submitImage, api.MaxBody(api.MaxGenerationBody))
-	api.Handle(r, http.MethodGet, prefix+"/generate/check/{id}", LimitsCheck, a.check)
-	api.Handle(r, http.MethodGet, prefix+"/generate/status/{id}", LimitsImageStatus, a.imageStatus)
-	api.Handle(r, http.MethodDelete, prefix+"/generate/status/{id}", LimitsImageStatus, a.cancelImage)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/async", Limits: LimitsSubmit, MaxBody: api.MaxGenerationBody,
+		ID: "post_image_async_generate", Summary: "Ask for images. Answers with the id of your request.",
+		Example: `{"prompt":"a lighthouse in a storm ### people","params":{"width":512,"height":512,"steps":20,"n":1},"models":["stable_diffusion"]}`,
+		Links: []api.Link{
+			{To: "get_image_async_check", Argument: "id", Member: "id"}, {To: "get_image_async_status", Argument: "id", Member: "id"},
+			{To: "delete_image_async_status", Argument: "id", Member: "id"},
+		},
+		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
+	}, a.submitImage)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/generate/check/{id}", Limits: LimitsCheck, ID: "get_image_async_check",
+		Summary: "How the request stands: position in the queue, seconds to wait. Ask as often as once a second.",
+		Refuses: []int{404}, Also: []int{403},
+	}, a.check)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/generate/status/{id}", Limits: LimitsImageStatus, ID: "get_image_async_status",
+		Summary: "The same with the finished images. Ask once, when check says done.", Refuses: []int{404},
+	}, a.imageStatus)
+	api.Handle(r, api.Operation{
+		Method: http.MethodDelete, Path: prefix + "/generate/status/{id}", Limits: LimitsImageStatus, ID: "delete_image_async_status",
+		Summary: "Cancel the request.", Refuses: []int{404},
+	}, a.cancelImage)
 }
 
 func (a *API) textRequests(r *api.Router) {
-	api.Handle(r, http.MethodPost, prefix+"/generate/text/async", LimitsSubmit, a.submitText, api.MaxBody(api.MaxGenerationBody))
-	api.Handle(r, http.MethodGet, prefix+"/generate/text/status/{id}", LimitsTextStatus, a.textStatus)
-	api.Handle(r, http.MethodDelete, prefix+"/generate/text/status/{id}", LimitsTextStatus, a.cancelText)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/generate/text/async", Limits: LimitsSubmit, MaxBody: api.MaxGenerationBody,
+		ID: "post_text_async_generate", Summary: "Ask for a text. Answers with the id of your request.",
+		Example: `{"prompt":"Once upon a time","params":{"max_length":80,"max_context_length":2048,"temperature":0.7}}`,
+		Links: []api.Link{
+			{To: "get_text_async_status", Argument: "id", Member: "id"}, {To: "delete_text_async_status", Argument: "id", Member: "id"},
+		},
+		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
+	}, a.submitText)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/generate/text/status/{id}", Limits: LimitsTextStatus, ID: "get_text_async_status",
+		Summary: "How the request stands, with the text once it is done.", Refuses: []int{404},
+	}, a.textStatus)
+	api.Handle(r, api.Operation{
+		Method: http.MethodDelete, Path: prefix + "/generate/text/status/{id}", Limits: LimitsTextStatus, ID: "delete_text_async_status",
+		Summary: "Cancel the request.", Refuses: []int{404},
+	}, a.cancelText)
 }
+
+// submitted are the statuses of a dry run and of an accepted request.
+var submitted = []int{http.StatusOK, http.StatusAccepted}
 
 // requestAsync answers an accepted request or a dry run.
 type requestAsync struct {
@@ -47,21 +83,21 @@ type requestAsync struct {
 	Warnings []horde.Warning `json:"warnings,omitempty"`
 }
 
-func accepted(acc engine.Accepted, err error) (int, any, error) {
+func accepted(acc engine.Accepted, err error) (int, *requestAsync, error) {
 	if err != nil {
 		return 0, nil, err
 	}
 	if acc.DryRun {
-		return http.StatusOK, requestAsync{Kudos: acc.Kudos}, nil
+		return http.StatusOK, &requestAsync{Kudos: acc.Kudos}, nil
 	}
-	return http.StatusAccepted, requestAsync{ID: acc.ID.String(), Kudos: acc.Kudos, Message: acc.Message, Warnings: acc.Warnings}, nil
+	return http.StatusAccepted, &requestAsync{ID: acc.ID.String(), Kudos: acc.Kudos, Message: acc.Message, Warnings: acc.Warnings}, nil
 }
 
-func (a *API) submitImage(ctx context.Context, c *api.Call[imageRequestInput]) (int, any, error) {
+func (a *API) submitImage(ctx context.Context, c *api.Call[imageRequestInput]) (int, *requestAsync, error) {
 	return accepted(a.engine.SubmitImage(ctx, submitter(c.In.APIKey, c.Caller), &c.In.Body))
 }
 
-func (a *API) submitText(ctx context.Context, c *api.Call[textRequestInput]) (int, any, error) {
+func (a *API) submitText(ctx context.Context, c *api.Call[textRequestInput]) (int, *requestAsync, error) {
 	if c.In.Body.Prompt == nil {
 		return 0, nil, missing("prompt")
 	}
@@ -75,11 +111,11 @@ type requestStatusCheck struct {
 	Restarted     int   `json:"restarted"`
 	Waiting       int   `json:"waiting"`
 	Done          bool  `json:"done"`
-	Faulted       bool  `json:"faulted"`
-	WaitTime      int   `json:"wait_time"`
+	Faulted       bool  `json:"faulted" default:"false"`
+	WaitTime      int   `json:"wait_time" doc:"Seconds that the rest may take."`
 	QueuePosition int   `json:"queue_position"`
-	Kudos         int64 `json:"kudos"`
-	IsPossible    bool  `json:"is_possible"`
+	Kudos         int64 `json:"kudos" published:"type=number"`
+	IsPossible    bool  `json:"is_possible" default:"true" doc:"Whether a worker that can serve the request is online."`
 }
 
 func checked(s engine.Status) requestStatusCheck {
@@ -89,16 +125,21 @@ func checked(s engine.Status) requestStatusCheck {
 	}
 }
 
+// generation is what results of all kinds have in common.
+type generation struct {
+	WorkerID   string `json:"worker_id" minLength:"36" maxLength:"36"`
+	WorkerName string `json:"worker_name"`
+	Model      string `json:"model"`
+	State      string `json:"state" required:"true" enum:"ok,censored,csam" default:"ok"`
+}
+
 type imageGeneration struct {
-	Img         string           `json:"img"`
-	Seed        string           `json:"seed"`
-	ID          string           `json:"id"`
-	Censored    bool             `json:"censored"`
-	GenMetadata []horde.Metadata `json:"gen_metadata"`
-	WorkerID    string           `json:"worker_id"`
-	WorkerName  string           `json:"worker_name"`
-	Model       string           `json:"model"`
-	State       string           `json:"state"`
+	Img         string                `json:"img"`
+	Seed        string                `json:"seed"`
+	ID          string                `json:"id"`
+	Censored    bool                  `json:"censored"`
+	GenMetadata []horde.ImageMetadata `json:"gen_metadata"`
+	generation
 }
 
 type requestStatusImage struct {
@@ -108,18 +149,28 @@ type requestStatusImage struct {
 }
 
 type textGeneration struct {
-	Text        string           `json:"text"`
-	Seed        int64            `json:"seed"`
-	GenMetadata []horde.Metadata `json:"gen_metadata"`
-	WorkerID    string           `json:"worker_id"`
-	WorkerName  string           `json:"worker_name"`
-	Model       string           `json:"model"`
-	State       string           `json:"state"`
+	Text        string               `json:"text" minLength:"0"`
+	Seed        int64                `json:"seed" default:"0"`
+	GenMetadata []horde.TextMetadata `json:"gen_metadata"`
+	generation
 }
 
 type requestStatusText struct {
 	requestStatusCheck
 	Generations []textGeneration `json:"generations"`
+}
+
+// published are the notes on a result, in a type of the interface.
+func published[M horde.ImageMetadata | horde.TextMetadata](list []horde.Metadata) []M {
+	out := make([]M, len(list))
+	for i := range list {
+		m := horde.ImageMetadata{Type: &list[i].Type, Value: &list[i].Value}
+		if list[i].Ref != "" {
+			m.Ref = &list[i].Ref
+		}
+		out[i] = M(m)
+	}
+	return out
 }
 
 func notes(m []horde.Metadata) []horde.Metadata {
@@ -129,52 +180,58 @@ func notes(m []horde.Metadata) []horde.Metadata {
 	return m
 }
 
-func imageStatus(s engine.Status, err error) (int, any, error) {
+func madeBy(g *engine.Generation, state string) generation {
+	return generation{WorkerID: g.Worker.String(), WorkerName: g.WorkerName, Model: g.Model, State: state}
+}
+
+func imageStatus(s engine.Status, err error) (int, *requestStatusImage, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	out := requestStatusImage{requestStatusCheck: checked(s), Generations: make([]imageGeneration, len(s.Generations))}
-	for i, g := range s.Generations {
+	out := &requestStatusImage{requestStatusCheck: checked(s), Generations: make([]imageGeneration, len(s.Generations))}
+	for i := range s.Generations {
+		g := &s.Generations[i]
 		out.Generations[i] = imageGeneration{
-			Img: g.Image, Seed: strconv.FormatInt(g.Seed, 10), ID: g.ID.String(), Censored: g.Censored, GenMetadata: notes(g.Metadata),
-			WorkerID: g.Worker.String(), WorkerName: g.WorkerName, Model: g.Model, State: "ok",
+			Img: g.Image, Seed: strconv.FormatInt(g.Seed, 10), ID: g.ID.String(), Censored: g.Censored,
+			GenMetadata: published[horde.ImageMetadata](g.Metadata), generation: madeBy(g, "ok"),
 		}
 	}
 	return http.StatusOK, out, nil
 }
 
-func textStatus(s engine.Status, err error) (int, any, error) {
+func textStatus(s engine.Status, err error) (int, *requestStatusText, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	out := requestStatusText{requestStatusCheck: checked(s), Generations: make([]textGeneration, len(s.Generations))}
-	for i, g := range s.Generations {
+	out := &requestStatusText{requestStatusCheck: checked(s), Generations: make([]textGeneration, len(s.Generations))}
+	for i := range s.Generations {
+		g := &s.Generations[i]
 		out.Generations[i] = textGeneration{
-			Text: g.Text, Seed: g.Seed, GenMetadata: notes(g.Metadata), WorkerID: g.Worker.String(), WorkerName: g.WorkerName,
-			Model: g.Model, State: g.State(),
+			Text: g.Text, Seed: g.Seed, GenMetadata: published[horde.TextMetadata](g.Metadata), generation: madeBy(g, g.State()),
 		}
 	}
 	return http.StatusOK, out, nil
 }
 
-func (a *API) check(ctx context.Context, c *api.Call[requestInput]) (int, any, error) {
+func (a *API) check(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusCheck, error) {
 	s, err := a.engine.Check(ctx, horde.Image, c.In.ID)
-	return http.StatusOK, checked(s), err
+	out := checked(s)
+	return http.StatusOK, &out, err
 }
 
-func (a *API) imageStatus(ctx context.Context, c *api.Call[requestInput]) (int, any, error) {
+func (a *API) imageStatus(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusImage, error) {
 	return imageStatus(a.engine.Status(ctx, horde.Image, c.In.ID))
 }
 
-func (a *API) cancelImage(ctx context.Context, c *api.Call[requestInput]) (int, any, error) {
+func (a *API) cancelImage(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusImage, error) {
 	return imageStatus(a.engine.Cancel(ctx, horde.Image, c.In.ID))
 }
 
-func (a *API) textStatus(ctx context.Context, c *api.Call[requestInput]) (int, any, error) {
+func (a *API) textStatus(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusText, error) {
 	return textStatus(a.engine.Status(ctx, horde.Text, c.In.ID))
 }
 
-func (a *API) cancelText(ctx context.Context, c *api.Call[requestInput]) (int, any, error) {
+func (a *API) cancelText(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusText, error) {
 	return textStatus(a.engine.Cancel(ctx, horde.Text, c.In.ID))
 }
 

@@ -12,14 +12,14 @@ import (
 )
 
 type modelsInput struct {
-	Type       string `query:"type"`
-	MinCount   *int   `query:"min_count"`
-	MaxCount   *int   `query:"max_count"`
-	ModelState string `query:"model_state"`
+	Type       string `query:"type" default:"image" doc:"image or text; nothing is of another type."`
+	MinCount   *int   `query:"min_count" doc:"Only models that at least so many threads serve."`
+	MaxCount   *int   `query:"max_count" doc:"Only models that at most so many threads serve."`
+	ModelState string `query:"model_state" default:"all" doc:"known for models of the reference, custom for others, or all."`
 }
 
 type modelInput struct {
-	Name string `path:"name"`
+	Name string `path:"model_name"`
 }
 
 type modesInput struct{ api.OptionalKey }
@@ -30,12 +30,31 @@ type modesChangeInput struct {
 }
 
 func (a *API) status(r *api.Router) {
-	api.Handle(r, http.MethodGet, prefix+"/status/heartbeat", nil, a.heartbeat)
-	api.Handle(r, http.MethodGet, prefix+"/status/performance", api.DefaultLimits, a.performance)
-	api.Handle(r, http.MethodGet, prefix+"/status/models", api.DefaultLimits, a.models)
-	api.Handle(r, http.MethodGet, prefix+"/status/models/{name}", api.DefaultLimits, a.model)
-	api.Handle(r, http.MethodGet, prefix+"/status/modes", LimitsModes, a.modes)
-	api.Handle(r, http.MethodPut, prefix+"/status/modes", LimitsModes, a.setModes)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/status/heartbeat", ID: "get_heartbeat", Summary: "Whether this server is well.",
+		Published: api.Published{NoMask: true, NoAnswer: true},
+	}, a.heartbeat)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/status/performance", Limits: api.DefaultLimits, ID: "get_horde_load",
+		Summary: "How many work and how much waits.",
+	}, a.performance)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/status/models", Limits: api.DefaultLimits, ID: "get_models",
+		Summary: "Models that are served now, with ?type=image or ?type=text.", Refuses: []int{400},
+	}, a.models)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/status/models/{model_name}", Limits: api.DefaultLimits, ID: "get_model_single",
+		Summary: "One model.",
+	}, a.model)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/status/modes", Limits: LimitsModes, ID: "get_horde_modes",
+		Summary: "Whether the horde is in maintenance.", Also: []int{401, 403}, Published: api.Published{NoAgent: true},
+	}, a.modes)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPut, Path: prefix + "/status/modes", Limits: LimitsModes, ID: "put_horde_modes",
+		Summary: "Change that, for moderators.", Example: `{"raid_mode":true}`, Refuses: []int{401, 403},
+		Published: api.Published{NoAgent: true, Answer: modes{}},
+	}, a.setModes)
 }
 
 // heartbeat holds facts of this node only: load balancers ask for it.
@@ -48,8 +67,8 @@ type heartbeat struct {
 	DBConnection bool   `json:"db_connection"`
 }
 
-func (a *API) heartbeat(_ context.Context, c *api.Call[api.NoInput]) (int, any, error) {
-	h := heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, ActiveCount: a.active() - 1, DBConnection: a.ping(c.Request) == nil}
+func (a *API) heartbeat(_ context.Context, c *api.Call[api.NoInput]) (int, *heartbeat, error) {
+	h := &heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, ActiveCount: a.active() - 1, DBConnection: a.ping(c.Request) == nil}
 	if !h.DBConnection || !a.engine.Healthy() {
 		h.Message = "DOWN"
 	}
@@ -68,43 +87,48 @@ type performance struct {
 	TextThreadCount          int     `json:"text_thread_count"`
 	QueuedMegapixelsteps     float64 `json:"queued_megapixelsteps"`
 	PastMinuteMegapixelsteps float64 `json:"past_minute_megapixelsteps"`
-	QueuedForms              int     `json:"queued_forms"`
+	QueuedForms              int     `json:"queued_forms" published:"type=number"`
 	InterrogatorCount        int     `json:"interrogator_count"`
 	InterrogatorThreadCount  int     `json:"interrogator_thread_count"`
 	QueuedTokens             float64 `json:"queued_tokens"`
 	PastMinuteTokens         float64 `json:"past_minute_tokens"`
 }
 
-func (a *API) performance(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
+func (a *API) performance(ctx context.Context, _ *api.Call[api.NoInput]) (int, *performance, error) {
 	image, err := a.engine.Performance(ctx, horde.Image)
 	if err != nil {
 		return 0, nil, err
 	}
 	text, err := a.engine.Performance(ctx, horde.Text)
-	return http.StatusOK, performance{
+	return http.StatusOK, &performance{
 		QueuedRequests: image.Queued, QueuedTextRequests: text.Queued, WorkerCount: image.Workers, TextWorkerCount: text.Workers,
 		ThreadCount: image.Threads, TextThreadCount: text.Threads, QueuedMegapixelsteps: image.QueuedThings,
 		PastMinuteMegapixelsteps: image.PastMinute, QueuedTokens: text.QueuedThings, PastMinuteTokens: text.PastMinute,
 	}, err
 }
 
+// activeModelLite is a model with the number of threads that serve it.
+type activeModelLite struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+}
+
 type activeModel struct {
-	Name        string  `json:"name"`
-	Count       int     `json:"count"`
+	activeModelLite
 	Performance float64 `json:"performance"`
 	Queued      float64 `json:"queued"`
-	Jobs        int64   `json:"jobs"`
-	ETA         int     `json:"eta"`
-	Type        string  `json:"type"`
+	Jobs        int64   `json:"jobs" published:"type=number"`
+	ETA         int     `json:"eta" doc:"Seconds until the queue of the model is empty."`
+	Type        string  `json:"type" enum:"image,text"`
 }
 
 func modelOf(m engine.ActiveModel) activeModel {
-	return activeModel{Name: m.Name, Count: m.Threads, Performance: m.Performance, Queued: m.Queued, Jobs: m.Jobs, ETA: m.ETA, Type: m.Kind.String()}
+	return activeModel{activeModelLite: activeModelLite{m.Name, m.Threads}, Performance: m.Performance, Queued: m.Queued, Jobs: m.Jobs, ETA: m.ETA, Type: m.Kind.String()}
 }
 
 var errModelState = &horde.Error{RC: "BadRequest", Status: http.StatusBadRequest, Message: "model_state is known, custom or all."}
 
-func (a *API) models(ctx context.Context, c *api.Call[modelsInput]) (int, any, error) {
+func (a *API) models(ctx context.Context, c *api.Call[modelsInput]) (int, []activeModel, error) {
 	kind := horde.Image
 	switch c.In.Type {
 	case "", "image":
@@ -136,7 +160,7 @@ func (a *API) models(ctx context.Context, c *api.Call[modelsInput]) (int, any, e
 	return http.StatusOK, out, nil
 }
 
-func (a *API) model(ctx context.Context, c *api.Call[modelInput]) (int, any, error) {
+func (a *API) model(ctx context.Context, c *api.Call[modelInput]) (int, []activeModel, error) {
 	m, err := a.engine.Model(ctx, c.In.Name)
 	if err != nil {
 		return 0, nil, err
@@ -154,7 +178,7 @@ type modes struct {
 	Raid        *bool `json:"raid_mode,omitempty"`
 }
 
-func (a *API) modes(ctx context.Context, c *api.Call[modesInput]) (int, any, error) {
+func (a *API) modes(ctx context.Context, c *api.Call[modesInput]) (int, modes, error) {
 	m, err := a.engine.Modes(ctx, c.In.APIKey)
 	return http.StatusOK, modes(m), err
 }
@@ -166,7 +190,7 @@ type modesChanged struct {
 	Raid        *bool `json:"raid_mode,omitempty"`
 }
 
-func (a *API) setModes(ctx context.Context, c *api.Call[modesChangeInput]) (int, any, error) {
+func (a *API) setModes(ctx context.Context, c *api.Call[modesChangeInput]) (int, modesChanged, error) {
 	b := c.In.Body
 	err := a.engine.SetModes(ctx, engine.Authority{Key: c.In.APIKey}, &b)
 	return http.StatusOK, modesChanged{b.MaintenanceMode, b.InviteOnlyMode, b.RaidMode}, err

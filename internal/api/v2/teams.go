@@ -18,10 +18,12 @@ type teamInput struct {
 
 type teamCreateInput struct {
 	api.Key
-	Body struct {
-		Name *string `json:"name" required:"true" minLength:"3" maxLength:"100"`
-		Info *string `json:"info" minLength:"3" maxLength:"1000"`
-	}
+	Body createTeamInput
+}
+
+type createTeamInput struct {
+	Name *string `json:"name" required:"true" minLength:"3" maxLength:"100"`
+	Info *string `json:"info" minLength:"3" maxLength:"1000"`
 }
 
 type teamChangeInput struct {
@@ -31,54 +33,66 @@ type teamChangeInput struct {
 }
 
 func (a *API) teams(r *api.Router) {
-	api.Handle(r, http.MethodGet, prefix+"/teams", LimitsCommunity, a.listTeams)
-	api.Handle(r, http.MethodPost, prefix+"/teams", LimitsCommunity, a.createTeam)
-	api.Handle(r, http.MethodGet, prefix+"/teams/{team_id}", LimitsCommunity, a.team)
-	api.Handle(r, http.MethodPatch, prefix+"/teams/{team_id}", LimitsCommunity, a.changeTeam)
-	api.Handle(r, http.MethodDelete, prefix+"/teams/{team_id}", LimitsCommunity, a.deleteTeam)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/teams", Limits: LimitsCommunity, ID: "get_teams", Summary: "All teams.",
+	}, a.listTeams)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/teams", Limits: LimitsCommunity, ID: "post_teams", Summary: "Found a team.",
+		Example: `{"name":"Lighthouse keepers","info":"We keep the light on."}`,
+		Links: []api.Link{
+			{To: "get_team_single", Argument: "team_id", Member: "id"}, {To: "patch_team_single", Argument: "team_id", Member: "id"},
+			{To: "delete_team_single", Argument: "team_id", Member: "id"},
+		},
+		Refuses: []int{400, 401, 403},
+	}, a.createTeam)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/teams/{team_id}", Limits: LimitsCommunity, ID: "get_team_single",
+		Summary: "One team, and what it has made.", Refuses: []int{401, 403, 404},
+	}, a.team)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPatch, Path: prefix + "/teams/{team_id}", Limits: LimitsCommunity, ID: "patch_team_single",
+		Summary: "Rename or describe a team of yours.", Example: `{"info":"We keep the light on."}`,
+		Refuses: []int{400, 401, 403, 404},
+	}, a.changeTeam)
+	api.Handle(r, api.Operation{
+		Method: http.MethodDelete, Path: prefix + "/teams/{team_id}", Limits: LimitsCommunity, ID: "delete_team_single",
+		Summary: "Dissolve a team of yours.", Refuses: []int{401, 403, 404},
+	}, a.deleteTeam)
+}
+
+type teamDetailsLite struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
 }
 
 type teamDetails struct {
-	Name              string       `json:"name"`
-	ID                string       `json:"id"`
-	Info              string       `json:"info"`
-	RequestsFulfilled int64        `json:"requests_fulfilled"`
-	Kudos             float64      `json:"kudos"`
-	Uptime            int64        `json:"uptime"` // seconds
-	Creator           string       `json:"creator"`
-	WorkerCount       int          `json:"worker_count"`
-	Workers           []teamWorker `json:"workers"`
-	Models            []teamModel  `json:"models"`
-}
-
-type teamWorker struct {
-	Type   string `json:"type"`
-	Name   string `json:"name"`
-	ID     string `json:"id"`
-	Online bool   `json:"online"`
-}
-
-type teamModel struct {
-	Name  string `json:"name"`
-	Count int    `json:"count"`
+	teamDetailsLite
+	Info              string              `json:"info"`
+	RequestsFulfilled int64               `json:"requests_fulfilled"`
+	Kudos             float64             `json:"kudos"`
+	Uptime            int64               `json:"uptime"` // seconds
+	Creator           string              `json:"creator"`
+	WorkerCount       int                 `json:"worker_count"`
+	Workers           []workerDetailsLite `json:"workers"`
+	Models            []activeModelLite   `json:"models"`
 }
 
 func detailedTeam(v engine.TeamView) teamDetails {
 	d := teamDetails{
-		Name: v.Name, ID: v.ID.String(), Info: v.Info, RequestsFulfilled: v.Fulfilments, Kudos: v.Kudos.Float(),
+		teamDetailsLite: teamDetailsLite{v.Name, v.ID.String()}, Info: v.Info, RequestsFulfilled: v.Fulfilments, Kudos: v.Kudos.Float(),
 		Uptime: int64(v.Uptime.Seconds()), Creator: v.CreatorAlias, WorkerCount: len(v.Workers),
-		Workers: make([]teamWorker, len(v.Workers)), Models: make([]teamModel, len(v.Models)),
+		Workers: make([]workerDetailsLite, len(v.Workers)), Models: make([]activeModelLite, len(v.Models)),
 	}
 	for i, w := range v.Workers {
-		d.Workers[i] = teamWorker{w.Kind.String(), w.Name, w.ID.String(), w.Online}
+		d.Workers[i] = workerDetailsLite{w.Kind.String(), w.Name, w.ID.String(), w.Online}
 	}
 	for i, m := range v.Models {
-		d.Models[i] = teamModel(m)
+		d.Models[i] = activeModelLite(m)
 	}
 	return d
 }
 
-func (a *API) listTeams(ctx context.Context, _ *api.Call[api.NoInput]) (int, any, error) {
+func (a *API) listTeams(ctx context.Context, _ *api.Call[api.NoInput]) (int, []teamDetails, error) {
 	views, err := a.engine.Teams(ctx)
 	if err != nil {
 		return 0, nil, err
@@ -91,35 +105,36 @@ func (a *API) listTeams(ctx context.Context, _ *api.Call[api.NoInput]) (int, any
 }
 
 // team ignores the key: a team has nothing that not everybody may see.
-func (a *API) team(ctx context.Context, c *api.Call[teamInput]) (int, any, error) {
+func (a *API) team(ctx context.Context, c *api.Call[teamInput]) (int, *teamDetails, error) {
 	v, err := a.engine.Team(ctx, c.In.ID)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, detailedTeam(v), nil
+	out := detailedTeam(v)
+	return http.StatusOK, &out, nil
 }
 
-// changedTeam holds what a creation or a change has set.
-type changedTeam struct {
+// modifyTeam holds what a creation or a change has set.
+type modifyTeam struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
 	Info string `json:"info,omitempty"`
 }
 
-func (a *API) createTeam(ctx context.Context, c *api.Call[teamCreateInput]) (int, any, error) {
+func (a *API) createTeam(ctx context.Context, c *api.Call[teamCreateInput]) (int, *modifyTeam, error) {
 	t, err := a.engine.CreateTeam(ctx, c.In.APIKey, &horde.TeamChange{Name: c.In.Body.Name, Info: c.In.Body.Info})
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, changedTeam{t.ID.String(), t.Name, t.Info}, nil
+	return http.StatusOK, &modifyTeam{t.ID.String(), t.Name, t.Info}, nil
 }
 
-func (a *API) changeTeam(ctx context.Context, c *api.Call[teamChangeInput]) (int, any, error) {
+func (a *API) changeTeam(ctx context.Context, c *api.Call[teamChangeInput]) (int, *modifyTeam, error) {
 	t, err := a.engine.ChangeTeam(ctx, c.In.APIKey, c.In.ID, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
 	}
-	out := changedTeam{ID: t.ID.String()}
+	out := &modifyTeam{ID: t.ID.String()}
 	if c.In.Body.Name != nil {
 		out.Name = t.Name
 	}
@@ -129,10 +144,15 @@ func (a *API) changeTeam(ctx context.Context, c *api.Call[teamChangeInput]) (int
 	return http.StatusOK, out, nil
 }
 
-func (a *API) deleteTeam(ctx context.Context, c *api.Call[teamInput]) (int, any, error) {
+type deletedTeam struct {
+	ID   string `json:"deleted_id"`
+	Name string `json:"deleted_name"`
+}
+
+func (a *API) deleteTeam(ctx context.Context, c *api.Call[teamInput]) (int, *deletedTeam, error) {
 	t, err := a.engine.DeleteTeam(ctx, c.In.APIKey, c.In.ID)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, deletedWorker{t.ID.String(), t.Name}, nil
+	return http.StatusOK, &deletedTeam{t.ID.String(), t.Name}, nil
 }

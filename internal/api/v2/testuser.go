@@ -40,7 +40,10 @@ type testUser struct {
 // too. It is for servers that are nothing but a test.
 func RegisterTestUsers(r *api.Router, e *engine.Engine) {
 	a := &API{engine: e}
-	api.Handle(r, http.MethodPost, prefix+"/dev/test-user", nil, a.testUser)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPost, Path: prefix + "/dev/test-user", ID: "post_test_user", Summary: "Make or change an account for tests.",
+		Success: []int{http.StatusOK, http.StatusCreated}, Also: []int{403}, Published: api.Published{Ours: true},
+	}, a.testUser)
 }
 
 const (
@@ -50,7 +53,7 @@ const (
 
 var errNotHere = &horde.Error{RC: "Forbidden", Status: http.StatusForbidden, Message: "Forbidden"}
 
-func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, any, error) {
+func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, *testUser, error) {
 	// The peer of the socket counts: what a proxy says of where a call came from is no proof.
 	peer, err := netip.ParseAddrPort(c.Request.RemoteAddr)
 	if at := peer.Addr().Unmap(); err != nil || at != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && at != netip.IPv6Loopback() {
@@ -89,7 +92,7 @@ func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, an
 	if created {
 		status = http.StatusCreated
 	}
-	return status, testUser{
+	return status, &testUser{
 		APIKey: key, UserID: v.User.ID.String(), Username: v.User.Alias(), Alias: v.User.Name, Kudos: v.Balance.Spendable.Whole(),
 		Trusted: v.User.Has(horde.Trusted), Moderator: v.User.Has(horde.Moderator), Created: created,
 	}, nil

@@ -16,35 +16,55 @@ import (
 type findUserInput struct{ api.OptionalKey }
 
 type usersInput struct {
-	Page *int   `query:"page"`
-	Sort string `query:"sort"`
+	Page *int   `query:"page" default:"1" doc:"Pages have 25 accounts and are counted from 1."`
+	Sort string `query:"sort" default:"kudos" doc:"kudos, or age for the oldest first."`
 }
 
 type userInput struct {
 	api.OptionalKey
-	ID string `path:"id"`
+	ID string `path:"user_id"`
 }
 
 type userChangeInput struct {
-	ID   string `path:"id"`
+	ID   string `path:"user_id"`
 	Body horde.UserChange
 	// The key is looked at after the user was found, so its absence is told by the handler.
-	api.OptionalKey
+	api.LateKey
+}
+
+type userDeleteInput struct {
+	ID string `path:"user_id"`
+	api.LateKey
 }
 
 func (a *API) users(r *api.Router) {
-	api.Handle(r, http.MethodGet, prefix+"/find_user", api.DefaultLimits, a.findUser)
-	api.Handle(r, http.MethodGet, prefix+"/users", api.DefaultLimits, a.listUsers)
-	api.Handle(r, http.MethodGet, prefix+"/users/{id}", LimitsUser, a.user)
-	api.Handle(r, http.MethodPut, prefix+"/users/{id}", LimitsUser, a.changeUser)
-	api.Handle(r, http.MethodDelete, prefix+"/users/{id}", LimitsUser, a.deleteUser)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/find_user", Limits: api.DefaultLimits, ID: "get_find_user",
+		Summary: "The account that your key opens.", Links: []api.Link{{To: "get_user_single", Argument: "user_id", Member: "id"}}, Refuses: []int{400, 404}, Also: []int{401},
+	}, a.findUser)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/users", Limits: api.DefaultLimits, ID: "get_users",
+		Summary: "All accounts, 25 a page.", Published: api.Published{Answer: userDetails{}},
+	}, a.listUsers)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/users/{user_id}", Limits: LimitsUser, ID: "get_user_single",
+		Summary: "One account.", Refuses: []int{401, 404},
+	}, a.user)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPut, Path: prefix + "/users/{user_id}", Limits: LimitsUser, ID: "put_user_single",
+		Summary: "Change an account.", Example: `{"public_workers":true,"contact":"me@example.org"}`, Refuses: []int{400, 401, 403, 404},
+	}, a.changeUser)
+	api.Handle(r, api.Operation{
+		Method: http.MethodDelete, Path: prefix + "/users/{user_id}", Limits: LimitsUser, ID: "delete_user_single",
+		Summary: "Delete an account.", Refuses: []int{401, 403, 404},
+	}, a.deleteUser)
 }
 
 // userPublic is what everybody sees of an account.
 type userPublic struct {
 	Username      string        `json:"username"`
 	ID            horde.UserID  `json:"id"`
-	Kudos         int64         `json:"kudos"`
+	Kudos         int64         `json:"kudos" published:"type=number"`
 	KudosDetails  kudosDetails  `json:"kudos_details"`
 	Usage         usage         `json:"usage"`
 	Contributions contributions `json:"contributions"`
@@ -61,18 +81,29 @@ type userPublic struct {
 	Education     bool          `json:"education"`
 	Customizer    bool          `json:"customizer"`
 	AccountAge    int64         `json:"account_age"`
-	Styles        []any         `json:"styles"`
+	Styles        []userStyle   `json:"styles"`
+}
+
+// styleShort names a style.
+type styleShort struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+type userStyle struct {
+	styleShort
+	Type string `json:"type" enum:"image,text"`
 }
 
 type kudosDetails struct {
-	Accumulated int64 `json:"accumulated"`
-	Gifted      int64 `json:"gifted"`
-	Donated     int64 `json:"donated"`
-	Admin       int64 `json:"admin"`
-	Received    int64 `json:"received"`
-	Recurring   int64 `json:"recurring"`
-	Awarded     int64 `json:"awarded"`
-	Styled      int64 `json:"styled"`
+	Accumulated int64 `json:"accumulated" published:"type=number" default:"0"`
+	Gifted      int64 `json:"gifted" published:"type=number" default:"0"`
+	Donated     int64 `json:"donated" published:"type=number" default:"0"`
+	Admin       int64 `json:"admin" published:"type=number" default:"0"`
+	Received    int64 `json:"received" published:"type=number" default:"0"`
+	Recurring   int64 `json:"recurring" published:"type=number" default:"0"`
+	Awarded     int64 `json:"awarded" published:"type=number" default:"0"`
+	Styled      int64 `json:"styled" published:"type=number" default:"0"`
 }
 
 // usage and contributions are obsolete and always empty, but some programs look for them.
@@ -95,26 +126,26 @@ type records struct {
 }
 
 type thingRecords struct {
-	Megapixelsteps float64 `json:"megapixelsteps"`
-	Tokens         int64   `json:"tokens"`
+	Megapixelsteps float64 `json:"megapixelsteps" default:"0"`
+	Tokens         int64   `json:"tokens" default:"0"`
 }
 
 type amountRecords struct {
-	Image         int64 `json:"image"`
-	Text          int64 `json:"text"`
-	Interrogation int64 `json:"interrogation"`
+	Image         int64 `json:"image" default:"0"`
+	Text          int64 `json:"text" default:"0"`
+	Interrogation int64 `json:"interrogation" default:"0"`
 }
 
 // userDetails leaves out what the caller may not see.
 type userDetails struct {
 	userPublic
-	WorkerIDs         *[]string          `json:"worker_ids,omitempty"`
+	WorkerIDs         *[]string          `json:"worker_ids,omitempty" minLength:"36" maxLength:"36"`
 	SharedKeyIDs      *[]string          `json:"sharedkey_ids,omitempty"`
 	Contact           *string            `json:"contact,omitempty"`
 	VPN               *bool              `json:"vpn,omitempty"`
 	Special           *bool              `json:"special,omitempty"`
 	ActiveGenerations *activeGenerations `json:"active_generations,omitempty"`
-	EvaluatingKudos   *int64             `json:"evaluating_kudos,omitempty"`
+	EvaluatingKudos   *int64             `json:"evaluating_kudos,omitempty" published:"type=number"`
 	MonthlyKudos      *monthlyKudos      `json:"monthly_kudos,omitempty"`
 	Suspicious        *int               `json:"suspicious,omitempty"`
 	AdminComment      *string            `json:"admin_comment,omitempty"`
@@ -138,13 +169,14 @@ type userListed struct {
 }
 
 type activeGenerations struct {
-	Image []string `json:"image,omitempty"`
-	Text  []string `json:"text,omitempty"`
+	Image   []string `json:"image,omitempty"`
+	Text    []string `json:"text,omitempty"`
+	Alchemy []string `json:"alchemy,omitempty"`
 }
 
 type monthlyKudos struct {
 	Amount       int64  `json:"amount"`
-	LastReceived string `json:"last_received,omitempty"`
+	LastReceived string `json:"last_received,omitempty" published:"format=date-time"`
 }
 
 // date writes a time as the API does: RFC 822 with a literal offset.
@@ -170,7 +202,7 @@ func publicUser(v engine.UserView) userPublic {
 		Concurrency: u.Concurrency, WorkerInvited: u.WorkersInvited, WorkerCount: v.WorkerCount,
 		Moderator: u.Has(horde.Moderator), Trusted: u.Has(horde.Trusted), Flagged: u.Has(horde.Flagged),
 		Pseudonymous: u.Class() == horde.ClassPseudonymous, Service: u.Has(horde.Service), Deleted: u.Has(horde.Deleted),
-		Education: u.Has(horde.Education), Customizer: u.Has(horde.Customizer), AccountAge: int64(v.Age.Seconds()), Styles: []any{},
+		Education: u.Has(horde.Education), Customizer: u.Has(horde.Customizer), AccountAge: int64(v.Age.Seconds()), Styles: []userStyle{},
 	}
 }
 
@@ -219,15 +251,16 @@ func requestIDs(ids []horde.RequestID) []string {
 	return out
 }
 
-func (a *API) findUser(ctx context.Context, c *api.Call[findUserInput]) (int, any, error) {
+func (a *API) findUser(ctx context.Context, c *api.Call[findUserInput]) (int, *userDetails, error) {
 	v, err := a.engine.FindUser(ctx, c.In.APIKey)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, detailedUser(v), nil
+	out := detailedUser(v)
+	return http.StatusOK, &out, nil
 }
 
-func (a *API) listUsers(ctx context.Context, c *api.Call[usersInput]) (int, any, error) {
+func (a *API) listUsers(ctx context.Context, c *api.Call[usersInput]) (int, []userListed, error) {
 	page := 1
 	if c.In.Page != nil {
 		page = *c.In.Page
@@ -243,7 +276,7 @@ func (a *API) listUsers(ctx context.Context, c *api.Call[usersInput]) (int, any,
 	return http.StatusOK, out, nil
 }
 
-func (a *API) user(ctx context.Context, c *api.Call[userInput]) (int, any, error) {
+func (a *API) user(ctx context.Context, c *api.Call[userInput]) (int, *userDetails, error) {
 	id, ok := horde.ParseUserID(c.In.ID)
 	if !ok {
 		return 0, nil, horde.ErrUserNotFound
@@ -252,13 +285,14 @@ func (a *API) user(ctx context.Context, c *api.Call[userInput]) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, detailedUser(v), nil
+	out := detailedUser(v)
+	return http.StatusOK, &out, nil
 }
 
 // userChanged holds what a change has set.
 type userChanged struct {
 	NewKudos        *float64 `json:"new_kudos,omitempty"`
-	MonthlyKudos    *float64 `json:"monthly_kudos,omitempty"`
+	MonthlyKudos    *float64 `json:"monthly_kudos,omitempty" published:"type=integer"`
 	UsageMultiplier *float64 `json:"usage_multiplier,omitempty"`
 	Moderator       *bool    `json:"moderator,omitempty"`
 	Concurrency     *int     `json:"concurrency,omitempty"`
@@ -271,15 +305,15 @@ type userChanged struct {
 	Education       *bool    `json:"education,omitempty"`
 	Special         *bool    `json:"special,omitempty"`
 	NewSuspicion    *int     `json:"new_suspicion,omitempty"`
-	AdminComment    *string  `json:"admin_comment,omitempty"`
+	AdminComment    *string  `json:"admin_comment,omitempty" minLength:"5" maxLength:"500"`
 	PublicWorkers   *bool    `json:"public_workers,omitempty"`
 	Username        *string  `json:"username,omitempty"`
 	Contact         *string  `json:"contact,omitempty"`
-	ProxyPasskey    *string  `json:"proxy_passkey,omitempty"`
+	ProxyPasskey    *string  `json:"proxy_passkey,omitempty" published:"minLength=16,maxLength=16"`
 	Undeleted       *bool    `json:"undeleted,omitempty"`
 }
 
-func (a *API) changeUser(ctx context.Context, c *api.Call[userChangeInput]) (int, any, error) {
+func (a *API) changeUser(ctx context.Context, c *api.Call[userChangeInput]) (int, *userChanged, error) {
 	id, ok := horde.ParseUserID(c.In.ID)
 	if !ok {
 		return 0, nil, horde.ErrUserNotFound
@@ -294,7 +328,7 @@ func (a *API) changeUser(ctx context.Context, c *api.Call[userChangeInput]) (int
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, userChanged{
+	return http.StatusOK, &userChanged{
 		NewKudos: ch.Kudos, MonthlyKudos: ch.MonthlyKudos, UsageMultiplier: ch.UsageMultiplier, Moderator: ch.Moderator,
 		Concurrency: ch.Concurrency, WorkerInvited: ch.WorkersInvited, Trusted: ch.Trusted, Flagged: ch.Flagged,
 		Customizer: ch.Customizer, VPN: ch.VPN, Service: ch.Service, Education: ch.Education, Special: ch.Special,
@@ -306,15 +340,15 @@ func (a *API) changeUser(ctx context.Context, c *api.Call[userChangeInput]) (int
 // errNoKey refuses a call without a key where that is looked at late.
 var errNoKey = horde.Invalid(map[string]string{"apikey": "Missing required parameter in the HTTP headers"})
 
-func (a *API) deleteUser(ctx context.Context, c *api.Call[userInput]) (int, any, error) {
+func (a *API) deleteUser(ctx context.Context, c *api.Call[userDeleteInput]) (int, *done, error) {
 	id, ok := horde.ParseUserID(c.In.ID)
 	if !ok {
 		return 0, nil, horde.ErrUserNotFound
 	}
 	err := a.engine.DeleteUser(ctx, engine.Authority{Key: c.In.APIKey}, id)
-	return http.StatusOK, done{"OK"}, err
+	return http.StatusOK, &done{"OK"}, err
 }
 
 type done struct {
-	Message string `json:"message"`
+	Message string `json:"message" required:"true" default:"OK"`
 }

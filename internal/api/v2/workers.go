@@ -14,42 +14,63 @@ import (
 
 type workersInput struct {
 	api.OptionalKey
-	Name string `query:"name"`
-	Type string `query:"type"`
+	Name string `query:"name" doc:"Only the worker with this name."`
+	Type string `query:"type" doc:"Only workers for image, text or interrogation."`
 }
 
 type workerInput struct {
 	api.OptionalKey
-	ID string `path:"id"`
+	ID string `path:"worker_id"`
 }
 
 type workerNameInput struct {
 	api.OptionalKey
-	Name string `path:"name"`
+	Name string `path:"worker_name"`
 }
 
 type workerChangeInput struct {
-	ID   string `path:"id"`
+	ID   string `path:"worker_id"`
 	Body horde.WorkerChange
-	api.OptionalKey
+	// The key is looked at after the worker was found, so its absence is told by the handler.
+	api.LateKey
 }
 
 func (a *API) workers(r *api.Router) {
-	api.Handle(r, http.MethodGet, prefix+"/workers", api.DefaultLimits, a.listWorkers)
-	api.Handle(r, http.MethodGet, prefix+"/workers/{id}", LimitsCommunity, a.worker)
-	api.Handle(r, http.MethodPut, prefix+"/workers/{id}", LimitsCommunity, a.changeWorker)
-	api.Handle(r, http.MethodDelete, prefix+"/workers/{id}", LimitsCommunity, a.deleteWorker)
-	api.Handle(r, http.MethodGet, prefix+"/workers/name/{name}", api.DefaultLimits, a.workerByName)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/workers", Limits: api.DefaultLimits, ID: "get_workers",
+		Summary: "All workers that are online.", Also: []int{401},
+	}, a.listWorkers)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "get_worker_single",
+		Summary: "One worker.", Refuses: []int{401, 403, 404},
+	}, a.worker)
+	api.Handle(r, api.Operation{
+		Method: http.MethodPut, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "put_worker_single",
+		Summary: "Pause, rename or describe a worker of yours.", Example: `{"maintenance":true,"maintenance_msg":"Back at noon"}`, Refuses: []int{400, 401, 403, 404},
+	}, a.changeWorker)
+	api.Handle(r, api.Operation{
+		Method: http.MethodDelete, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "delete_worker_single",
+		Summary: "Remove a worker of yours.", Refuses: []int{401, 403, 404}, Also: []int{http.StatusLocked},
+	}, a.deleteWorker)
+	api.Handle(r, api.Operation{
+		Method: http.MethodGet, Path: prefix + "/workers/name/{worker_name}", Limits: api.DefaultLimits, ID: "get_worker_single_name",
+		Summary: "One worker by its name.", Refuses: []int{401, 403, 404},
+	}, a.workerByName)
+}
+
+// workerDetailsLite is what other documents tell of a worker.
+type workerDetailsLite struct {
+	Type   string `json:"type" enum:"image,text,interrogation"`
+	Name   string `json:"name"`
+	ID     string `json:"id"`
+	Online bool   `json:"online"`
 }
 
 // workerDetails leaves out what does not apply to the kind of the worker, or is not for the caller.
 type workerDetails struct {
-	Type              string             `json:"type"`
-	Name              string             `json:"name"`
-	ID                string             `json:"id"`
-	Online            bool               `json:"online"`
+	workerDetailsLite
 	RequestsFulfilled int64              `json:"requests_fulfilled"`
-	KudosRewards      int64              `json:"kudos_rewards"`
+	KudosRewards      int64              `json:"kudos_rewards" published:"type=number"`
 	KudosDetails      workerKudosDetails `json:"kudos_details"`
 	Performance       string             `json:"performance"`
 	Threads           int                `json:"threads"`
@@ -57,7 +78,7 @@ type workerDetails struct {
 	MaintenanceMode   bool               `json:"maintenance_mode"`
 	Paused            *bool              `json:"paused,omitempty"`
 	Info              string             `json:"info,omitempty"`
-	NSFW              bool               `json:"nsfw"`
+	NSFW              bool               `json:"nsfw" default:"false"`
 	Owner             string             `json:"owner,omitempty"`
 	IPAddr            string             `json:"ipaddr,omitempty"`
 	Trusted           bool               `json:"trusted"`
@@ -66,12 +87,12 @@ type workerDetails struct {
 	UncompletedJobs   int                `json:"uncompleted_jobs"`
 	Models            []string           `json:"models"`
 	Team              team               `json:"team"`
-	Contact           string             `json:"contact,omitempty"`
-	BridgeAgent       string             `json:"bridge_agent"`
-	Messages          *[]any             `json:"messages,omitempty"`
+	Contact           string             `json:"contact,omitempty" minLength:"5" maxLength:"500"`
+	BridgeAgent       string             `json:"bridge_agent" required:"true" maxLength:"1000" default:"unknown:0:unknown"`
+	Messages          *[]workerMessage   `json:"messages,omitempty"`
 
 	MaxPixels               *int64 `json:"max_pixels,omitempty"`
-	MegapixelstepsGenerated *int64 `json:"megapixelsteps_generated,omitempty"`
+	MegapixelstepsGenerated *int64 `json:"megapixelsteps_generated,omitempty" published:"type=number"`
 	Img2Img                 *bool  `json:"img2img,omitempty"`
 	Painting                *bool  `json:"painting,omitempty"`
 	PostProcessing          *bool  `json:"post-processing,omitempty"`
@@ -79,14 +100,24 @@ type workerDetails struct {
 	ControlNet              *bool  `json:"controlnet,omitempty"`
 	SDXLControlNet          *bool  `json:"sdxl_controlnet,omitempty"`
 
+	Forms []string `json:"forms,omitempty"`
+
 	MaxLength        *int   `json:"max_length,omitempty"`
 	MaxContextLength *int   `json:"max_context_length,omitempty"`
-	TokensGenerated  *int64 `json:"tokens_generated,omitempty"`
+	TokensGenerated  *int64 `json:"tokens_generated,omitempty" published:"type=number"`
 }
 
 type workerKudosDetails struct {
 	Generated float64 `json:"generated"`
 	Uptime    int64   `json:"uptime"`
+}
+
+// workerMessage is a message to the owner of a worker.
+type workerMessage struct {
+	WorkerID string `json:"worker_id,omitempty" minLength:"36" maxLength:"36"`
+	Message  string `json:"message" required:"true" minLength:"1" maxLength:"10240"`
+	Origin   string `json:"origin,omitempty" minLength:"1" maxLength:"255"`
+	Expiry   string `json:"expiry,omitempty" published:"type=integer,minimum=1,maximum=720,default=12"`
 }
 
 // team is null in both members for a worker without one.
@@ -98,7 +129,7 @@ type team struct {
 func detailedWorker(v engine.WorkerView) workerDetails {
 	w, e := v.Worker, v.Earnings
 	d := workerDetails{
-		Type: w.Kind.String(), Name: w.Name, ID: w.ID.String(), Online: v.Online, RequestsFulfilled: e.Fulfilments,
+		workerDetailsLite: workerDetailsLite{Type: w.Kind.String(), Name: w.Name, ID: w.ID.String(), Online: v.Online}, RequestsFulfilled: e.Fulfilments,
 		KudosRewards: e.Total().Whole(),
 		KudosDetails: workerKudosDetails{Generated: float64(e.Generated.Whole()), Uptime: e.Uptime.Whole()},
 		Performance:  w.Performance(), Threads: w.Threads, Uptime: int64(w.Uptime.Seconds()), MaintenanceMode: w.Maintenance,
@@ -110,7 +141,7 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		d.Team = team{&v.Team.Name, &id}
 	}
 	if v.Owner != "" {
-		d.Messages = &[]any{}
+		d.Messages = &[]workerMessage{}
 	}
 	if v.Own {
 		d.IPAddr = w.IP
@@ -132,7 +163,7 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 	return d
 }
 
-func (a *API) listWorkers(ctx context.Context, c *api.Call[workersInput]) (int, any, error) {
+func (a *API) listWorkers(ctx context.Context, c *api.Call[workersInput]) (int, []workerDetails, error) {
 	var kind horde.Kind
 	switch c.In.Type {
 	case "":
@@ -156,19 +187,20 @@ func (a *API) listWorkers(ctx context.Context, c *api.Call[workersInput]) (int, 
 	return http.StatusOK, out, nil
 }
 
-func (a *API) worker(ctx context.Context, c *api.Call[workerInput]) (int, any, error) {
+func (a *API) worker(ctx context.Context, c *api.Call[workerInput]) (int, *workerDetails, error) {
 	return workerView(a.engine.Worker(ctx, c.In.APIKey, c.In.ID, false))
 }
 
-func (a *API) workerByName(ctx context.Context, c *api.Call[workerNameInput]) (int, any, error) {
+func (a *API) workerByName(ctx context.Context, c *api.Call[workerNameInput]) (int, *workerDetails, error) {
 	return workerView(a.engine.Worker(ctx, c.In.APIKey, c.In.Name, true))
 }
 
-func workerView(v engine.WorkerView, err error) (int, any, error) {
+func workerView(v engine.WorkerView, err error) (int, *workerDetails, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, detailedWorker(v), nil
+	out := detailedWorker(v)
+	return http.StatusOK, &out, nil
 }
 
 // workerChanged holds what a change has set.
@@ -180,16 +212,16 @@ type workerChanged struct {
 	Team        *string `json:"team,omitempty"`
 }
 
-func (a *API) changeWorker(ctx context.Context, c *api.Call[workerChangeInput]) (int, any, error) {
+func (a *API) changeWorker(ctx context.Context, c *api.Call[workerChangeInput]) (int, workerChanged, error) {
 	if c.In.APIKey == "" {
 		if _, err := a.engine.Worker(ctx, "", c.In.ID, false); err != nil {
-			return 0, nil, err
+			return 0, workerChanged{}, err
 		}
-		return 0, nil, errNoKey
+		return 0, workerChanged{}, errNoKey
 	}
 	ch, err := a.engine.ChangeWorker(ctx, engine.Authority{Key: c.In.APIKey}, c.In.ID, &c.In.Body)
 	if err != nil {
-		return 0, nil, err
+		return 0, workerChanged{}, err
 	}
 	return http.StatusOK, workerChanged(ch), nil
 }
@@ -199,7 +231,7 @@ type deletedWorker struct {
 	Name string `json:"deleted_name"`
 }
 
-func (a *API) deleteWorker(ctx context.Context, c *api.Call[workerInput]) (int, any, error) {
+func (a *API) deleteWorker(ctx context.Context, c *api.Call[workerInput]) (int, deletedWorker, error) {
 	w, err := a.engine.DeleteWorker(ctx, engine.Authority{Key: c.In.APIKey}, c.In.ID)
 	return http.StatusOK, deletedWorker{w.ID.String(), w.Name}, err
 }

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// Direction tells who makes a value: what must be there differs.
+type Direction bool
+
+const (
+	// In is for what callers send: a field is optional unless it is required, and never null.
+	In Direction = false
+	// Out is for what the server sends: a field is there unless it is left out when empty, and may be null when it is a
+	// pointer.
+	Out Direction = true
+)
+
+// OpenAPI describes types as this server takes and sends them, in JSON Schema 2020-12.
+type OpenAPI struct {
+	names names
+	// Schemas has every named object that was met, by name.
+	Schemas map[string]Object
+	known   map[way]string
+}
+
+type way struct {
+	typ reflect.Type
+	dir Direction
+}
+
+// NewOpenAPI returns a description of nothing yet.
+func NewOpenAPI(models []Model) *OpenAPI {
+	return &OpenAPI{names: namesOf(models), Schemas: map[string]Object{}, known: map[way]string{}}
+}
+
+// Of describes a type.
+func (a *OpenAPI) Of(t reflect.Type, dir Direction) (Object, error) { return a.describe(t, "", dir) }
+
+// Argument describes a value outside of the body.
+func (a *OpenAPI) Argument(t reflect.Type, tag reflect.StructTag) (Object, error) {
+	o, err := a.describe(t, tag, In)
+	if err == nil {
+		delete(o, "description") // it belongs to the parameter
+	}
+	return o, err
+}
+
+func (a *OpenAPI) describe(t reflect.Type, tag reflect.StructTag, dir Direction) (Object, error) {
+	t, _ = bare(t)
+	o := scalar(t, tag)
+	switch {
+	case o != nil:
+		a.scalar(o, t, tag, dir)
+	case isJSON(t):
+		o = Object{}
+		if t == objType || tag.Get("type") == "object" {
+			o["type"] = "object"
+		}
+	case t.Kind() == reflect.Slice:
+		items, err := a.describe(t.Elem(), reflect.StructTag(itemTag(tag)), dir)
+		if err != nil {
+			return nil, err
+		}
+		o = Object{"type": "array", "items": items}
+		if tag.Get("uniqueItems") == "true" {
+			o["uniqueItems"] = true
+		}
+		keywords(o, tag, "minItems", "maxItems")
+	case t.Kind() == reflect.Map && t.Key().Kind() == reflect.String:
+		members, err := a.describe(t.Elem(), "", dir)
+		if err != nil {
+			return nil, err
+		}
+		o = Object{"type": "object", "additionalProperties": members}
+	case t.Kind() == reflect.Struct:
+		return a.object(t, dir)
+	default:
+		return nil, unsupported(t)
+	}
+	if d := tag.Get("doc"); d != "" {
+		o["description"] = d
+	}
+	if d, ok := tag.Lookup("default"); ok && dir == In {
+		o["default"] = value(o, d)
+	}
+	if e, ok := tag.Lookup("example"); ok {
+		o["examples"] = []any{example(o, e)}
+	}
+	return o, nil
+}
+
+// scalar makes exact what the type says.
+func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Direction) {
+	kind := t.Kind()
+	switch {
+	case kind >= reflect.Uint && kind <= reflect.Uint64 && o["minimum"] == nil:
+		o["minimum"] = json.Number("0")
+	case kind == reflect.Int64 || kind == reflect.Int:
+		o["format"] = "int64"
+	case kind == reflect.Int32:
+		o["format"] = "int32"
+	}
+	if dir == In && tag.Get("coerce") == "true" && o["type"] == "integer" {
+		// A string of digits is read as well, and a fraction is cut off.
+		o["type"] = []string{"number", "string"}
+		delete(o, "format")
+	}
+	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
+		o["enum"] = append([]string{""}, list...)
+	}
+}
+
+func example(o Object, text string) any {
+	if o["type"] != "string" && json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	return text
+}
+
+// object describes a struct, in place or by a reference.
+func (a *OpenAPI) object(t reflect.Type, dir Direction) (Object, error) {
+	m := a.names.of(t)
+	if m.name == "" {
+		return a.members(t, dir)
+	}
+	w := way{t, dir}
+	if name, ok := a.known[w]; ok {
+		return component(name), nil
+	}
+	// What is sent and what is received under one name may differ, and then has two names.
+	name := m.name
+	for _, other := range []string{"", "Answer", "Answer2", "Answer3"} {
+		name = m.name + other
+		if _, taken := a.Schemas[name]; !taken {
+			break
+		}
+	}
+	a.known[w] = name
+	a.Schemas[name] = Object{}
+	o, err := a.members(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	a.Schemas[name] = o
+	if name != m.name && equal(a.Schemas[m.name], o) {
+		delete(a.Schemas, name)
+		a.known[w], name = m.name, m.name
+	}
+	return component(name), nil
+}
+
+func component(name string) Object { return Object{"$ref": "#/components/schemas/" + name} }
+
+func (a *OpenAPI) members(t reflect.Type, dir Direction) (Object, error) {
+	properties, needed := Object{}, []string{}
+	for _, f := range flat(t) {
+		o, err := a.describe(f.typ, f.tag, dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s.%s: %w", t, f.name, err)
+		}
+		switch dir {
+		case In:
+			if f.tag.Get("required") == "true" || f.tag.Get("argument") == "true" {
+				needed = append(needed, f.name)
+			}
+		case Out:
+			if !f.omitted {
+				needed = append(needed, f.name)
+				if f.nullable {
+					o = orNull(o)
+				}
+			}
+		}
+		properties[f.name] = o
+	}
+	o := Object{"type": "object", "properties": properties}
+	if len(needed) > 0 {
+		o["required"] = needed
+	}
+	return o, nil
+}
+
+// orNull is a value or null.
+func orNull(o Object) Object {
+	if kind, ok := o["type"].(string); ok && o["enum"] == nil {
+		o["type"] = []string{kind, "null"}
+		return o
+	}
+	return Object{"anyOf": []Object{o, {"type": "null"}}}
+}
