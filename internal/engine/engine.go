@@ -211,7 +211,7 @@ func (e *Engine) seed(ctx context.Context) error {
 			ID: horde.Anonymous, Name: "Anonymous", OAuthID: horde.AnonymousOAuthID, Created: now, LastActive: now,
 			PublicWorkers: true, Concurrency: horde.AnonymousConcurrency,
 		}}
-		e.users[horde.Anonymous] = anon
+		e.users[horde.Anonymous], e.byOAuth[anon.OAuthID] = anon, anon
 		e.book.Open(anon.ID, anon.Floor())
 	}
 	if anon.KeyHash != hash {

@@ -416,8 +416,6 @@ func (w *world) end() {
 	w.model.over(w)
 }
 
-var loopback = netip.MustParseAddr("127.0.0.1")
-
 // address is where a person calls from.
 func (p *person) address() netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 51, 100, byte(p.id)})
