@@ -199,8 +199,7 @@ func (w *world) settle() {
 			w.find("the world does not begin: %v", err)
 			return
 		}
-		w.model.grantsSure[v.User.ID] = w.record.granted[v.User.ID]
-		w.model.grantsMax[v.User.ID] = w.record.granted[v.User.ID]
+		w.model.grantsSure[v.User.ID], w.model.grantsMax[v.User.ID] = p.kudos, p.kudos
 		w.persons = append(w.persons, &person{name: p.name, id: v.User.ID, key: key})
 	}
 	w.persons = append(w.persons, &person{name: "anonymous", id: horde.Anonymous, key: horde.AnonymousKey})
