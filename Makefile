@@ -26,6 +26,11 @@ parts: ## Install what the tests need: browser, database, models and clients of 
 fuzz: ## Run every fuzz target for a minute.
 	hack/fuzz.sh 60s
 
+SEEDS ?= 10000
+
+sim: ## Simulate SEEDS worlds (10000) of the engine against faults; a seed that breaks a rule is told with how to replay it.
+	go test ./internal/simulation -run 'TestSeeds$$' -timeout 2h -v -seeds=$(SEEDS)
+
 bench: ## Run the benchmarks of the path of a job.
 	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
 
@@ -38,4 +43,4 @@ crash-cluster: ## Take the leader of three nodes on PostgreSQL away N times unde
 test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
 	hack/test-comfyui.sh "$(PARTS)"
 
-.PHONY: help build test quick parts fuzz bench bench-horde crash-cluster test-comfyui
+.PHONY: help build test quick parts fuzz sim bench bench-horde crash-cluster test-comfyui

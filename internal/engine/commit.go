@@ -303,11 +303,14 @@ func (e *Engine) reload(failed *batch, cause error) (lost bool) {
 		}
 	}
 	e.mu.Lock()
-	e.down = false
+	e.down, e.since = false, time.Now()
 	e.mu.Unlock()
 	e.watches.all()
 	e.meters.reloads.Inc()
 	e.Log.Info("the memory is the record's again")
+	for _, found := range e.Contradictions() {
+		e.Log.Error("the memory contradicts itself after it was loaded", "found", found)
+	}
 	return false
 }
 

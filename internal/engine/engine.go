@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -68,6 +69,9 @@ type Config struct {
 	KeySalt string
 	// Log may be nil.
 	Log *slog.Logger
+	// Random is what seeds and the choice of a model are drawn from, with the engine's lock; nil draws from the runtime's
+	// source.
+	Random *rand.Rand
 }
 
 // Pictures turns what people and workers send as images into what is stored.
@@ -104,6 +108,8 @@ type Engine struct {
 	sealed *batch
 	// down is set while the memory is not the record's: every use case is refused. doubt says that a panic is the reason.
 	down, doubt bool
+	// since is when the engine began to serve what it loaded last.
+	since time.Time
 
 	writing sync.Mutex // held while a batch is being written; taken before mu
 	meters  *meters
@@ -127,6 +133,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Relax == nil {
 		cfg.Relax = func(netip.Addr) {}
 	}
+	if cfg.Random == nil {
+		cfg.Random = rand.New(runtimeSource{})
+	}
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
 	}
@@ -140,6 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := e.seed(ctx); err != nil {
 		return nil, err
 	}
+	e.since = time.Now()
 	e.done.Add(2)
 	go func() { defer e.done.Done(); e.commitLoop() }()
 	go func() { defer e.done.Done(); e.clockLoop() }()
@@ -149,6 +159,11 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 // Drain ends the wait of everybody who waits, for a job or for news of a request, and lets nobody wait from now on. All else
 // goes on. Call it when the process is about to stop.
 func (e *Engine) Drain() { e.drain.Do(func() { close(e.draining) }) }
+
+// runtimeSource is the runtime's source of random numbers.
+type runtimeSource struct{}
+
+func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
 // Close writes what is still to be written and stops; use cases that come later are refused. The store stays open; it is the
 // caller's.
@@ -196,7 +211,7 @@ func (e *Engine) seed(ctx context.Context) error {
 			ID: horde.Anonymous, Name: "Anonymous", OAuthID: horde.AnonymousOAuthID, Created: now, LastActive: now,
 			PublicWorkers: true, Concurrency: horde.AnonymousConcurrency,
 		}}
-		e.users[horde.Anonymous] = anon
+		e.users[horde.Anonymous], e.byOAuth[anon.OAuthID] = anon, anon
 		e.book.Open(anon.ID, anon.Floor())
 	}
 	if anon.KeyHash != hash {

@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"encoding/base64"
-	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -215,11 +214,11 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 		size = 1
 	}
 	popped := &Popped{
-		Kind: w.Kind, Request: r.ID, Order: o, Model: pick(w, o),
+		Kind: w.Kind, Request: r.ID, Order: o, Model: e.pick(w, o),
 		Lease: o.Lease(w.ExtraSlow, e.Reference()),
 	}
 	if w.Kind == horde.Image {
-		popped.Seed = o.PopSeed(left, rand.Uint32())
+		popped.Seed = o.PopSeed(left, e.Random.Uint32())
 	}
 	meters := e.meters.kinds[w.Kind]
 	meters.popsServed.Inc()
@@ -275,7 +274,7 @@ func (e *Engine) betterElsewhere(r *request, w *worker, now time.Time) bool {
 }
 
 // pick chooses the model of a batch at random among those that the order and the worker have in common.
-func pick(w *polled, o *horde.Order) string {
+func (e *Engine) pick(w *polled, o *horde.Order) string {
 	usable := w.offer.Usable(o.Models)
 	if len(usable) == 0 {
 		usable = w.Models // a pop without models inside the check-in window
@@ -283,7 +282,7 @@ func pick(w *polled, o *horde.Order) string {
 	if len(usable) == 0 {
 		return ""
 	}
-	return usable[rand.IntN(len(usable))]
+	return usable[e.Random.IntN(len(usable))]
 }
 
 // affordable tells whether a request's user could pay for it now (dispatch chapter, 6).

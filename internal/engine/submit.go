@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		if err := s.Check(u, ref, c.Agent); err != nil {
 			return nil, err
 		}
-		order := s.Order(u, targets, rand.Uint32())
+		order := s.Order(u, targets, e.Random.Uint32())
 		// What is to be stored counts for prices as if it were there already.
 		order.SourceImage, order.SourceMask = sub.sources.image, sub.sources.mask
 		return order, nil

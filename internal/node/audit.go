@@ -48,9 +48,15 @@ func Audit(ctx context.Context, cfg Config) (AuditReport, error) {
 	return report, errors.Join(err, db.Close())
 }
 
-// auditRunning audits the record of a running engine while nothing is being written to it.
+// auditRunning audits the record of a running engine while nothing is being written to it, and then asks the engine whether its
+// memory agrees with itself and with the record.
 func auditRunning(ctx context.Context, e *engine.Engine) (report AuditReport, err error) {
 	e.Quiesce(func() { report, err = audit(ctx, e.Store) })
+	if err != nil {
+		return report, err
+	}
+	found, err := e.Verify(ctx)
+	report.Findings = append(report.Findings, found...)
 	return report, err
 }
 
