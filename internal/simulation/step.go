@@ -212,12 +212,13 @@ func (w *world) deliver() {
 	}
 	j.sent = append(j.sent, result)
 	id, key := j.id.String(), by.key
+	delivery := horde.Delivery{ID: &id, Generation: &result, State: &state}
 	w.call(fmt.Sprintf("%s delivers job %s (%s)", by.name, id, state), func(ctx context.Context, e *engine.Engine) error {
 		var err error
 		if j.worker.kind == horde.Text {
-			_, err = e.DeliverText(ctx, key, &horde.TextDelivery{ID: &id, Generation: &result, State: &state})
+			_, err = e.DeliverText(ctx, key, &horde.TextDelivery{Delivery: delivery})
 		} else {
-			_, err = e.DeliverImage(ctx, key, &horde.ImageDelivery{ID: &id, Generation: &result, State: &state, Seed: ptr[int64](1)})
+			_, err = e.DeliverImage(ctx, key, &horde.ImageDelivery{Delivery: delivery, Seed: ptr[int64](1)})
 		}
 		return err
 	}, func(err error) {
