@@ -11,7 +11,8 @@ import (
 
 // The kinds of things that the record keeps as documents, in JSON. The names are stored: never change them.
 const (
-	teamDocument = "team"
+	teamDocument     = "team"
+	transferDocument = "transfer"
 )
 
 // documentKey names a document.
@@ -55,6 +56,8 @@ func (s *state) addDocument(d store.Document) error {
 	switch d.Kind {
 	case teamDocument:
 		err = restore(d, s.addTeam)
+	case transferDocument:
+		err = restore(d, s.addTransfer)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)

@@ -58,6 +58,8 @@ type Config struct {
 	MatchedTargeting bool
 	// Admins may change kudos and moderators.
 	Admins []horde.UserID
+	// Awarders may award kudos. Empty means the first account.
+	Awarders []horde.UserID
 	// TrustThreshold is the escrow above which an account is trusted; zero means never.
 	TrustThreshold horde.Kudos
 	// NoAnonymous closes the anonymous account.

@@ -33,6 +33,9 @@ type state struct {
 	teams      map[horde.TeamID]*team
 	teamByName map[string]*team // by name in lower case
 
+	transfers map[transferKey]*transfer
+	gifts     gifts
+
 	requests map[horde.RequestID]*request
 	jobs     map[horde.JobID]*job
 	running  map[horde.JobID]*job // those with a lease
@@ -137,6 +140,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
+		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{},
 	}

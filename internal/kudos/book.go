@@ -172,6 +172,15 @@ func (b *Book) Grant(at time.Time, kind EventKind, key string, id horde.UserID, 
 	})
 }
 
+// Transfer moves kudos from one user to another: kind is Gift or Donation. key is unique for the source; it makes a repeated
+// transfer one. The caller has made sure that the source has the amount available.
+func (b *Book) Transfer(at time.Time, kind EventKind, key string, from, to horde.UserID, amount horde.Kudos) *Event {
+	return b.post(&Event{
+		Key: fmt.Sprintf("transfer:%d:%s", from, key), Kind: kind, At: at, User: from, Owner: to, Debit: amount, Credit: amount,
+		Entries: []Entry{{spendable(from), -amount}, {spendable(to), amount}},
+	})
+}
+
 func spendable(id horde.UserID) Account { return Account{Spendable, id} }
 func escrow(id horde.UserID) Account    { return Account{Escrow, id} }
 
@@ -243,6 +252,12 @@ func (b *Book) Apply(e *Event) {
 		b.Balance(e.User).Details.Recurring += e.Credit
 	case Award:
 		b.Balance(e.User).Details.Awarded += e.Credit
+	case Gift:
+		b.Balance(e.User).Details.Gifted -= e.Debit
+		b.Balance(e.Owner).Details.Received += e.Credit
+	case Donation:
+		b.Balance(e.User).Details.Donated -= e.Debit
+		b.Balance(e.Owner).Details.Received += e.Credit
 	}
 }
 

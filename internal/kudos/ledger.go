@@ -89,6 +89,9 @@ const (
 	Admin      EventKind = "admin"
 	Monthly    EventKind = "monthly"
 	Award      EventKind = "award"
+	// Gift is a transfer from one user to another, Donation one to an education account.
+	Gift     EventKind = "gift"
+	Donation EventKind = "donation"
 )
 
 // Event is one movement. Besides its entries it holds all that the counters are made from, so that they can be recomputed.

@@ -33,6 +33,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a.users(r)
 	a.workers(r)
 	a.teams(r)
+	a.kudos(r)
 	a.status(r)
 }
 
