@@ -121,7 +121,12 @@ func probes(schema document, path string, within func(any) any) []probe {
 	schema = resolved(schema)
 	var list []probe
 	good := func(why string, v any) { list = append(list, probe{within(v), "", path + " " + why}) }
-	bad := func(why string, v any) { list = append(list, probe{within(v), path, path + " " + why}) }
+	bad := func(why string, v any) {
+		if kinds, _ := schema["type"].([]any); v == nil && slices.Contains(kinds, any("null")) {
+			return
+		}
+		list = append(list, probe{within(v), path, path + " " + why})
+	}
 	switch kindOf(schema) {
 	case "string":
 		bad("of another type", 5)

@@ -105,8 +105,12 @@ func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Di
 		o["format"] = "int32"
 	}
 	if dir == In && tag.Get("coerce") == "true" && o["type"] == "integer" {
-		// A string of digits is read as well, and a fraction is cut off.
-		o["type"] = []string{"number", "string"}
+		// A string of digits is read as well, and a fraction is cut off. Null is as if nothing were there.
+		types := []string{"number", "string"}
+		if tag.Get("required") != "true" {
+			types = append(types, "null")
+		}
+		o["type"] = types
 		delete(o, "format")
 	}
 	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
