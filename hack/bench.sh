@@ -12,7 +12,7 @@
 # CLIENTS   of the closed loop, 256
 # SECONDS_  measured of each load, 20
 # ONLY      some of: mixed text image rate rate-text idle short long restart; all by default
-# SERVE     further options of horde serve, and DATABASE_PID with --database
+# SERVE     further options of horde serve. On PostgreSQL: HORDE_DATABASE=URL SERVE="--node-address URL --local-images" DATABASE_PID=PID
 # HORDE     a program built already
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -28,6 +28,7 @@ type benchCommand struct {
 	DatabasePID []int    `name:"database-pid" placeholder:"PID" help:"Processes of its database, likewise."`
 
 	Data      string   `type:"path" placeholder:"DIR" xor:"accounts" help:"Data directory of the server, if it is ours: accounts are made through its administration socket."`
+	Database  string   `env:"HORDE_DATABASE" placeholder:"URL" help:"The server's PostgreSQL, if it has one, beside --data: accounts are made through whoever leads."`
 	Keys      []string `placeholder:"KEY" env:"HORDE_BENCH_KEYS" xor:"accounts" help:"API keys to use in place of new accounts. They should be trusted and have a high concurrency."`
 	TestUsers bool     `xor:"accounts" help:"Make accounts by POST /dev/test-user; the server must run with HORDE_TEST_APIKEYS=1."`
 
@@ -103,10 +104,11 @@ func (c *benchCommand) Run(ctx context.Context) error {
 	}
 	switch {
 	case c.Data != "":
-		if err := (&dataFlag{Data: c.Data}).exists(); err != nil {
+		record, err := recordFlags{dataFlag{Data: c.Data}, databaseFlag{c.Database}}.config(true)
+		if err != nil {
 			return err
 		}
-		cfg.Accounts = operatorAccounts{node.Config{Data: c.Data}}
+		cfg.Accounts = operatorAccounts{record}
 	case len(c.Keys) > 0:
 		cfg.Accounts = bench.Keys(c.Keys)
 	case c.TestUsers:
