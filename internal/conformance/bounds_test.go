@@ -129,7 +129,11 @@ func probes(schema document, path string, within func(any) any) []probe {
 	}
 	switch kindOf(schema) {
 	case "string":
-		bad("of another type", 5)
+		if _, one := schema["type"].(string); one {
+			bad("of another type", 5)
+		} else {
+			bad("of another type", []any{})
+		}
 		bad("null", nil)
 		if values := listOf(schema["enum"]); len(values) > 0 {
 			for _, v := range values {

@@ -24,8 +24,6 @@ var missing = strings.Fields(`
 	get:/v2/filters/regex
 	get:/v2/filters/{filter_id} patch:/v2/filters/{filter_id} delete:/v2/filters/{filter_id}
 	post:/v2/generate/rate/{id}
-	post:/v2/interrogate/async post:/v2/interrogate/pop post:/v2/interrogate/submit
-	get:/v2/interrogate/status/{id} delete:/v2/interrogate/status/{id}
 	put:/v2/operations/block_worker_ipaddr/{worker_id} delete:/v2/operations/block_worker_ipaddr/{worker_id}
 	get:/v2/operations/ipaddr post:/v2/operations/ipaddr delete:/v2/operations/ipaddr
 	get:/v2/operations/ipaddr/{ipaddr}

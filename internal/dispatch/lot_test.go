@@ -148,7 +148,7 @@ func TestFirstEqualsANaiveSearch(t *testing.T) {
 	t.Parallel()
 	ref := mixedModels()
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom(horde.Kinds).Draw(t, "kind")
+		kind := rapid.SampledFrom(horde.Generated).Draw(t, "kind")
 		var ids []horde.WorkerID
 		for range 6 {
 			ids = append(ids, horde.NewWorkerID())

@@ -132,7 +132,7 @@ func byNeeds(s horde.Skipped) horde.Skipped {
 func TestMatchEqualsANaiveMatcher(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom(horde.Kinds).Draw(t, "kind")
+		kind := rapid.SampledFrom(horde.Generated).Draw(t, "kind")
 		workers := []horde.WorkerID{horde.NewWorkerID(), horde.NewWorkerID(), horde.NewWorkerID()}
 		q := New(kind)
 		var requests []*horde.Request

@@ -31,7 +31,7 @@ var forbiddenNames = []string{"colab", "tpu", "google"}
 // polled is a worker that may look at the queue: it is known, its owner may run it, and it has checked in.
 type polled struct {
 	*worker
-	offer   *horde.Offer
+	offer   *horde.Offer // nil for alchemists
 	friends []horde.UserID
 	isNew   bool
 }
@@ -43,6 +43,9 @@ type fields func(*horde.Worker)
 func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*polled, *horde.Error) {
 	for _, name := range p.PriorityUsernames {
 		if !strings.Contains(name, "#") {
+			if kind == horde.Alchemy {
+				return nil, horde.ErrAlchemyPriority
+			}
 			return nil, horde.ErrPriorityUsername
 		}
 	}
@@ -80,17 +83,21 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 		return nil, err
 	}
 	if isNew || now.Sub(w.LastCheckIn) >= horde.CheckInEvery || now.Sub(w.Created) < horde.CheckInEvery {
-		if len(models) == 0 {
+		if len(models) == 0 && kind != horde.Alchemy {
 			return nil, horde.ErrNoModels
 		}
 		e.checkIn(w, addr, models, p, set, now, isNew)
 	}
 	w.RequireUpfrontKudos = kind == horde.Image && is(p.RequireUpfrontKudos)
 	friends, err := e.friends(u, p.PriorityUsernames)
-	if err != nil {
+	if err != nil && kind != horde.Alchemy {
 		return nil, err
 	}
-	return &polled{worker: w, offer: e.offer(w, models), friends: friends, isNew: isNew}, nil
+	polled := &polled{worker: w, friends: friends, isNew: isNew}
+	if kind != horde.Alchemy {
+		polled.offer = e.offer(w, models)
+	}
+	return polled, nil
 }
 
 // mayCreate makes the checks for a name that no worker has yet.
@@ -108,8 +115,11 @@ func (e *Engine) mayCreate(u *user, name string, p *horde.Polling, addr netip.Ad
 			return horde.ErrForbiddenName
 		}
 	}
-	count, sameIP, limit := len(u.workers), 0, untrustedWorkers
+	count, sameIP, limit := 0, 0, untrustedWorkers
 	for _, w := range u.workers {
+		if w.Kind != horde.Alchemy { // alchemists do not count, whatever the new worker is
+			count++
+		}
 		if sameUnit(w.IP, addr) {
 			sameIP++
 		}
@@ -145,6 +155,9 @@ func sameUnit(stored string, addr netip.Addr) bool {
 
 // allowed is what of the declared models counts for this owner.
 func (e *Engine) allowed(u *user, kind horde.Kind, declared []string) ([]string, *horde.Error) {
+	if kind == horde.Alchemy {
+		return nil, nil
+	}
 	if kind == horde.Text {
 		declared = declared[:min(len(declared), maxTextModels)]
 		for _, m := range declared {
@@ -172,19 +185,22 @@ func (e *Engine) allowed(u *user, kind horde.Kind, declared []string) ([]string,
 	return models, nil
 }
 
-// friends are the users whose requests come first: the owner and those that the worker named.
+// friends are the users whose requests come first: the owner and those that the worker named. A name without a number is
+// refused, and left out.
 func (e *Engine) friends(owner *user, names []string) ([]horde.UserID, *horde.Error) {
 	friends := append(make([]horde.UserID, 0, 1+len(names)), owner.ID)
+	var refusal *horde.Error
 	for _, name := range names[:min(len(names), maxPriorityFriends)] {
 		digits := name[strings.LastIndexByte(name, '#')+1:]
 		if digits == "" || strings.TrimLeft(digits, "0123456789") != "" {
-			return nil, horde.ErrPriorityUsername
+			refusal = horde.ErrPriorityUsername
+			continue
 		}
 		if id, ok := horde.ParseUserID(digits); ok && e.users[id] != nil && !slices.Contains(friends, id) {
 			friends = append(friends, id)
 		}
 	}
-	return friends, nil
+	return friends, refusal
 }
 
 // checkIn takes down all that the worker tells, and pays for its uptime.
@@ -232,8 +248,8 @@ func (e *Engine) checkIn(w *worker, addr netip.Addr, models []string, p *horde.P
 func (e *Engine) rewardUptime(w *worker, now time.Time) {
 	validated := horde.ParseAgent(w.Agent).Capabilities().ValidatedText
 	reward := horde.NewKudos(kudos.UptimeReward(&w.Worker, validated, e.Reference()))
-	untrusted := !w.owner.Has(horde.Trusted)
-	e.event(e.book.RewardUptime(now, &w.Worker, w.Uptime, reward, untrusted))
+	toEscrow := !w.owner.Has(horde.Trusted) && w.Kind != horde.Alchemy
+	e.event(e.book.RewardUptime(now, &w.Worker, w.Uptime, reward, toEscrow))
 	e.teamUptime(w)
 	w.owner.LastActive = now
 	e.open.user(w.owner)

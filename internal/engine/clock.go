@@ -5,6 +5,8 @@ package engine
 import (
 	"container/heap"
 	"time"
+
+	"horde/internal/blob"
 )
 
 // The periods of what runs by the clock.
@@ -25,9 +27,12 @@ func (e *Engine) clockLoop() {
 		case <-e.stop:
 			return
 		}
+		var discarded []blob.Key
 		_ = e.do(func() {
 			now := time.Now().UTC()
 			e.sweep(now)
+			e.sweepAlchemy(now)
+			discarded, e.discarded = e.discarded, nil
 			if now.Sub(flushed) >= flushEvery {
 				e.flush()
 				flushed = now
@@ -50,6 +55,9 @@ func (e *Engine) clockLoop() {
 				e.nudge()
 			}
 		})
+		if len(discarded) > 0 {
+			e.done.Go(func() { e.discard(discarded) })
+		}
 	}
 }
 

@@ -418,7 +418,10 @@ func (e *Engine) aborted(w *worker, now time.Time) {
 	}
 	w.Aborted++
 	limit := horde.AbortLimit
-	if e.settings.RaidMode {
+	switch {
+	case w.Kind == horde.Alchemy:
+		limit = horde.AbortLimitAlchemy
+	case e.settings.RaidMode:
 		limit = horde.AbortLimitRaid
 	}
 	if w.Aborted > limit {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"horde/internal/horde"
 	"horde/internal/store"
 )
 
@@ -13,6 +14,9 @@ import (
 const (
 	teamDocument     = "team"
 	transferDocument = "transfer"
+	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
+	interrogationDocument = "interrogation"
+	formDocument          = "form"
 )
 
 // documentKey names a document.
@@ -58,6 +62,10 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addTeam)
 	case transferDocument:
 		err = restore(d, s.addTransfer)
+	case interrogationDocument:
+		err = restore(d, s.addInterrogation)
+	case formDocument:
+		err = restore(d, s.addForm)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)
@@ -72,4 +80,19 @@ func restore[T any](d store.Document, add func(*T)) error {
 	}
 	add(v)
 	return nil
+}
+
+// StoredForms are the forms of alchemy among the documents of a record, for an audit.
+func StoredForms(documents []store.Document) (forms []*horde.Form, err error) {
+	for _, d := range documents {
+		if d.Kind != formDocument {
+			continue
+		}
+		f := new(horde.Form)
+		if err := json.Unmarshal(d.Data, f); err != nil {
+			return nil, fmt.Errorf("form %s: %w", d.ID, err)
+		}
+		forms = append(forms, f)
+	}
+	return forms, nil
 }

@@ -84,14 +84,19 @@ type Pictures interface {
 	// Result decodes a base64 image of a worker and returns it as WebP. ErrNoImage means that it is none at all, any
 	// other error that it is broken.
 	Result(ctx context.Context, base64 string) ([]byte, error)
+	// Alchemy looks at the image of an alchemy request and measures it, see [horde.Tiles]. An image that came as base64 is
+	// returned as WebP; one behind a URL is nil and stays where it is. Refusals are *horde.Error values.
+	Alchemy(ctx context.Context, input string) (webp []byte, tiles int, err error)
 }
 
 // Notice is one result for the webhook of its client.
 type Notice struct {
-	URL        string
-	Kind       horde.Kind
-	Request    horde.RequestID
+	URL     string
+	Kind    horde.Kind
+	Request horde.RequestID
+	// Generation is what was made, or Form, of alchemy.
 	Generation Generation
+	Form       horde.Form
 	// Kudos is the price of the result.
 	Kudos float64
 }

@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/kudos"
 	"horde/internal/store/memory"
@@ -25,7 +26,27 @@ type world struct {
 	requests []horde.RequestID
 	jobs     []heldJob
 	paid     map[horde.JobID]bool
+
+	interrogations []horde.RequestID
+	forms          []heldForm
+	done           map[horde.FormID]bool
 }
+
+// heldForm is a form that a worker was given.
+type heldForm struct {
+	id  horde.FormID
+	key string
+}
+
+// tiled takes every image for one of 3 tiles that is somewhere else.
+type tiled struct{ Pictures }
+
+func (tiled) Alchemy(context.Context, string) ([]byte, int, error) { return nil, 3, nil }
+
+// noBlobs signs links to nothing.
+type noBlobs struct{ blob.Store }
+
+func (noBlobs) SignPut(context.Context, blob.Key, time.Duration) (string, error) { return "", nil }
 
 // heldJob is a job that a worker was given.
 type heldJob struct {
@@ -36,7 +57,7 @@ type heldJob struct {
 var noModels = func() *horde.Reference { return &horde.Reference{} }
 
 func (w *world) open(t fataler) {
-	e, err := Open(context.Background(), Config{Store: w.db, Reference: noModels, TrustThreshold: 50_00})
+	e, err := Open(context.Background(), Config{Store: w.db, Reference: noModels, TrustThreshold: 50_00, Pictures: tiled{}, Blobs: noBlobs{}})
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -59,7 +80,7 @@ func try(t fataler, err error) bool {
 func TestRandomHistoriesKeepTheBooks(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{db: memory.New(), paid: map[horde.JobID]bool{}}
+		w := &world{db: memory.New(), paid: map[horde.JobID]bool{}, done: map[horde.FormID]bool{}}
 		w.open(t)
 		defer func() { w.Close() }()
 		for i := range 3 {
@@ -136,8 +157,58 @@ func TestRandomHistoriesKeepTheBooks(t *testing.T) {
 				later := time.Now().UTC().Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "minutes")) * time.Minute)
 				_ = w.do(func() {
 					w.sweep(later)
+					w.sweepAlchemy(later)
 					w.nudge()
 				})
+			},
+			"interrogate": func(t *rapid.T) {
+				forms := []horde.FormSubmission{}
+				for range rapid.IntRange(0, 3).Draw(t, "forms") {
+					name := rapid.SampledFrom([]string{"caption", "interrogation", "GFPGAN"}).Draw(t, "form")
+					forms = append(forms, horde.FormSubmission{Name: &name})
+				}
+				image, slow := "https://example.org/a.png", rapid.Bool().Draw(t, "slow")
+				id, err := w.SubmitAlchemy(ctx, Caller{Key: key.Draw(t, "key"), Addr: addr}, &horde.AlchemySubmission{
+					SourceImage: &image, Forms: forms, SlowWorkers: &slow,
+				})
+				if try(t, err) {
+					w.interrogations = append(w.interrogations, id)
+				}
+			},
+			"pop forms": func(t *rapid.T) {
+				i := rapid.IntRange(0, 2).Draw(t, "alchemist")
+				name, amount := fmt.Sprintf("alchemist %d", i), rapid.IntRange(1, 3).Draw(t, "amount")
+				p, err := w.PopAlchemy(ctx, w.keys[i], addr, &horde.AlchemyPop{
+					Name: &name, Forms: []string{"caption", "interrogation", "GFPGAN"}, Amount: &amount,
+				})
+				if try(t, err) {
+					for _, f := range p.Forms {
+						w.forms = append(w.forms, heldForm{f.ID, w.keys[i]})
+					}
+				}
+			},
+			"deliver a form": func(t *rapid.T) {
+				if len(w.forms) == 0 {
+					return
+				}
+				f := rapid.SampledFrom(w.forms).Draw(t, "form")
+				id, state := f.id.String(), rapid.SampledFrom([]string{"ok", "ok", "faulted"}).Draw(t, "state")
+				_, err := w.DeliverAlchemy(ctx, f.key, &horde.AlchemyDelivery{ID: &id, Result: []byte(`{"a":1}`), State: &state})
+				if try(t, err) && state != "faulted" {
+					if w.done[f.id] {
+						t.Fatalf("the form %s was accepted twice", id)
+					}
+					w.done[f.id] = true
+				}
+			},
+			"cancel forms": func(t *rapid.T) {
+				if len(w.interrogations) == 0 {
+					return
+				}
+				v, err := w.CancelAlchemy(ctx, rapid.SampledFrom(w.interrogations).Draw(t, "interrogation").String())
+				if try(t, err) && (v.State == horde.FormWaiting || v.State == horde.FormProcessing) {
+					t.Fatalf("a cancelled request is %s", v.State)
+				}
 			},
 			"the store fails": func(t *rapid.T) {
 				w.db.SetHook(memory.FailNext(errors.New("no"), rapid.Bool().Draw(t, "after it has written")))
@@ -179,12 +250,20 @@ func (w *world) audit(t fataler) {
 		for _, u := range state.Users {
 			users[u.ID] = u
 		}
+		forms, err := StoredForms(state.Documents)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
 		findings = a.Findings(kudos.Stored{
 			Users: users, Balances: state.Balances, Earnings: state.Earnings, System: state.System, Requests: state.Requests,
-			Jobs: state.Jobs, Last: state.LastEvent,
+			Jobs: state.Jobs, Forms: forms, Last: state.LastEvent,
 		})
 	})
-	for _, f := range findings {
+	contradictions, err := w.Verify(context.Background())
+	if err != nil {
+		t.Fatalf("verify: %v", err)
+	}
+	for _, f := range append(findings, contradictions...) {
 		t.Fatalf("%s", f)
 	}
 	_ = w.do(func() {

@@ -82,7 +82,7 @@ func newMeters() *meters {
 // size is how many changes a batch holds.
 func (b *batch) size() int {
 	return len(b.users) + len(b.balances) + len(b.workers) + len(b.earnings) + len(b.requests) + len(b.jobs) + len(b.events) +
-		len(b.gone) + len(b.goneWorker)
+		len(b.gone) + len(b.goneWorker) + len(b.documents)
 }
 
 // lock takes the lock, and notes how long it took if somebody else had it.
@@ -138,12 +138,18 @@ func (e *Engine) readGauges() (r *reading, err error) {
 	err = e.do(func() {
 		now := time.Now().UTC()
 		r = &reading{
-			kinds: map[horde.Kind]kindReading{}, running: len(e.running), alive: len(e.requests), users: len(e.users), ledger: e.book.Sums(),
+			kinds: map[horde.Kind]kindReading{}, running: len(e.running) + len(e.processing),
+			alive: len(e.requests) + len(e.interrogations), users: len(e.users), ledger: e.book.Sums(),
 		}
 		for _, k := range horde.Kinds {
 			v := kindReading{models: map[string]int64{}}
-			v.requests, v.results, v.things = e.queues[k].Waiting()
 			v.workers, v.threads = e.online(k, now).totals()
+			if k == horde.Alchemy { // whose forms wait one by one, with no measure and no model
+				v.results = int64(e.waiting.Len())
+				r.kinds[k] = v
+				continue
+			}
+			v.requests, v.results, v.things = e.queues[k].Waiting()
 			v.pastMinute = e.pulse[k].pastMinute(now)
 			e.queues[k].Models(func(model string, results int64, _ float64) {
 				if !ref.Known(k, model) {
@@ -200,11 +206,14 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	}
 	for k, v := range r.kinds {
 		kind := k.String()
-		gauge(descQueueRequests, float64(v.requests), kind)
 		gauge(descQueueJobs, float64(v.results), kind)
-		gauge(descQueueThings, v.things, kind)
 		gauge(descWorkers, float64(v.workers), kind)
 		gauge(descThreads, float64(v.threads), kind)
+		if k == horde.Alchemy {
+			continue
+		}
+		gauge(descQueueRequests, float64(v.requests), kind)
+		gauge(descQueueThings, v.things, kind)
 		gauge(descPastMinute, v.pastMinute, kind)
 		for model, jobs := range longest(v.models) {
 			gauge(descModelJobs, float64(jobs), kind, model)

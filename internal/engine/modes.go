@@ -167,7 +167,7 @@ func (e *Engine) Model(ctx context.Context, name string) (*ActiveModel, error) {
 		if _, text := ref.Text[name]; !text && !ref.Served(name) && !strings.Contains(name, horde.SpecialModel) {
 			return
 		}
-		for _, k := range horde.Kinds {
+		for _, k := range horde.Generated {
 			a := e.activeModel(k, name, e.modelThreads(k, now)[name], e.modelRunning(k)[name], now)
 			if a.Threads > 0 || a.Jobs > 0 {
 				found = &a

@@ -123,6 +123,9 @@ func (e *Engine) dismissParked() {
 
 // dismiss ends the wait of one worker, whose state has changed: it asks again and learns what it may.
 func (e *Engine) dismiss(w *worker, refusal *horde.Error) {
+	if w.Kind == horde.Alchemy {
+		return // alchemists do not wait
+	}
 	for _, p := range append([]*dispatch.Parked[*parkedPop](nil), e.lots[w.Kind].Of(w.ID)...) {
 		a := popAnswer{refusal: refusal, wait: e.open}
 		if refusal == nil {

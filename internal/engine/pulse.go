@@ -108,7 +108,7 @@ func (e *Engine) online(k horde.Kind, now time.Time) *there {
 		}
 		t.workers = append(t.workers, w)
 		t.threads += w.Threads
-		if !w.Maintenance && !w.Paused {
+		if !w.Maintenance && !w.Paused && k != horde.Alchemy {
 			t.offers = append(t.offers, w.standing(ref))
 		}
 	}

@@ -48,6 +48,7 @@ type state struct {
 	fresh []*request
 	book  *kudos.Book
 	pulse map[horde.Kind]*pulse
+	alchemy
 }
 
 // changed is the number of the batch that last changed an object, for readers to wait for; zero for none since the record was
@@ -62,6 +63,10 @@ type user struct {
 	requests map[*request]struct{}
 	// arriving counts results of requests that are admitted and whose source images are still being stored, by kind.
 	arriving map[horde.Kind]int
+	// interrogations are those of the user that are alive. pendingForms counts their forms that wait or are being worked on,
+	// arrivingForms those of interrogations that are admitted and whose images are still being looked at.
+	interrogations              map[*interrogation]struct{}
+	pendingForms, arrivingForms int
 }
 
 type worker struct {
@@ -142,12 +147,14 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
-		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{},
+		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(),
 	}
 	for _, k := range horde.Kinds {
+		s.pulse[k] = newPulse()
+	}
+	for _, k := range horde.Generated {
 		s.queues[k] = dispatch.New(k)
 		s.lots[k] = dispatch.NewLot[*parkedPop]()
-		s.pulse[k] = newPulse()
 	}
 	s.book.Restore(r.LastEvent, r.System)
 	for _, u := range r.Users {
@@ -166,6 +173,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 	for _, q := range s.queues {
 		q.Fill()
 	}
+	s.restoreAlchemy()
 	for r, err := range unpacked(r.Requests) {
 		if err != nil {
 			return nil, err

@@ -117,6 +117,9 @@ func (e *Engine) viewTeam(t *team, now time.Time) TeamView {
 	}
 	models := map[string]int{}
 	for w := range t.workers {
+		if w.Kind == horde.Alchemy {
+			continue
+		}
 		v.Workers = append(v.Workers, TeamWorker{w.ID, w.Name, w.Kind, w.Online(now)})
 		for _, m := range w.Models {
 			models[m]++

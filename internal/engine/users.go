@@ -547,6 +547,9 @@ func (e *Engine) wipe(u *user, now time.Time) {
 			e.cancel(r)
 		}
 	}
+	for i := range u.interrogations {
+		e.cancelForms(i)
+	}
 	for _, w := range u.workers {
 		e.removeWorker(w, now)
 	}

@@ -60,7 +60,7 @@ type queued struct {
 
 func (e *Engine) contradictions(now time.Time) (f findings) {
 	sums := map[horde.Kind]*queued{}
-	for _, k := range horde.Kinds {
+	for _, k := range horde.Generated {
 		sums[k] = &queued{users: map[horde.UserID]int{}, models: map[string]int64{}}
 	}
 	held := map[horde.UserID]horde.Kudos{}
@@ -101,9 +101,10 @@ func (e *Engine) contradictions(now time.Time) (f findings) {
 			f.add("job %s has run for %s on a lease of %s", id, now.Sub(j.Started), j.Lease)
 		}
 	}
-	for _, k := range horde.Kinds {
+	for _, k := range horde.Generated {
 		f.queue(e, k, sums[k])
 	}
+	f.alchemy(e, now)
 	f.accounts(e, held)
 	return f
 }
@@ -150,6 +151,50 @@ func (f *findings) request(e *Engine, id horde.RequestID, r *request) {
 	}
 	if _, filed := r.user.requests[r]; !filed || e.users[r.User] != r.user {
 		f.add("request %s is not filed with its user", id)
+	}
+}
+
+// alchemy compares where forms are filed with how they stand.
+func (f *findings) alchemy(e *Engine, now time.Time) {
+	pending, waiting, processing := map[*user]int{}, 0, 0
+	for id, x := range e.alchemy.forms {
+		switch x.State {
+		case horde.FormWaiting:
+			waiting++
+		case horde.FormProcessing:
+			processing++
+			if e.processing[id] != x || x.worker == nil {
+				f.add("form %s is in hand, and nobody has it", id)
+			}
+			if late := now.Sub(x.Started); late > horde.FormLease+lateness && now.Sub(e.since) > lateness {
+				f.add("form %s has been in hand for %s", id, late)
+			}
+		}
+		if x.State.Pending() {
+			pending[x.of.user]++
+		}
+		if x.Settled != (x.State == horde.FormDone) && x.State != horde.FormCancelled {
+			f.add("form %s is %s and was paid for: %t", id, x.State, x.Settled)
+		}
+		if e.interrogations[x.Request] != x.of || x.Index >= len(x.of.forms) || x.of.forms[x.Index] != x {
+			f.add("form %s is not filed with its request", id)
+		}
+	}
+	if waiting != e.waiting.Len() || processing != len(e.processing) {
+		f.add("%d forms wait and %d are queued; %d are in hand and %d have a lease", waiting, e.waiting.Len(), processing, len(e.processing))
+	}
+	for id, u := range e.users {
+		if u.pendingForms != pending[u] || u.arrivingForms < 0 {
+			f.add("user %d counts %d forms that are pending, and %d arriving; there are %d", id, u.pendingForms, u.arrivingForms, pending[u])
+		}
+	}
+	for id, i := range e.interrogations {
+		if _, filed := i.user.interrogations[i]; !filed || i.place == nil {
+			f.add("alchemy request %s is not filed with its user, or never expires", id)
+		}
+	}
+	if len(e.interrogations) != e.expiring.Len() {
+		f.add("there are %d alchemy requests, and %d expire", len(e.interrogations), e.expiring.Len())
 	}
 }
 
@@ -261,8 +306,39 @@ func (e *Engine) differences(record *store.State) (f findings) {
 			f.add("job %s is in memory only", id)
 		}
 	}
+	f.forms(e, record)
 	f.people(e, record)
 	return f
+}
+
+// forms compares alchemy with the record.
+func (f *findings) forms(e *Engine, record *store.State) {
+	kept := map[documentKey]documented{}
+	for id, i := range e.interrogations {
+		kept[documentKey{interrogationDocument, id.String()}] = i
+	}
+	for id, x := range e.alchemy.forms {
+		kept[documentKey{formDocument, id.String()}] = x
+	}
+	for key := range e.open.documents {
+		delete(kept, key)
+	}
+	for _, d := range record.Documents {
+		key := documentKey{d.Kind, d.ID}
+		if _, changed := e.open.documents[key]; changed || d.Kind != interrogationDocument && d.Kind != formDocument {
+			continue
+		}
+		switch got := kept[key]; {
+		case got == nil:
+			f.add("%s %s is in the record only", d.Kind, d.ID)
+		case text(got) != string(d.Data):
+			f.add("%s %s differs from the record's: %s, %s", d.Kind, d.ID, text(got), d.Data)
+		}
+		delete(kept, key)
+	}
+	for key := range kept {
+		f.add("%s %s is in memory only", key.kind, key.id)
+	}
 }
 
 // people compares accounts, workers and what they have with the record.

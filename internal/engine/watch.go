@@ -35,6 +35,8 @@ func (e *Engine) Watch(id string) (*Watch, error) {
 	if err := e.do(func() {
 		if r := e.requests[parsed]; r != nil {
 			w.Kind = r.Order.Kind()
+		} else if e.interrogations[parsed] != nil {
+			w.Kind = horde.Alchemy
 		}
 	}); err != nil {
 		return nil, err
@@ -60,6 +62,11 @@ func (w *Watch) Status(ctx context.Context) (Status, error) {
 		return s, err
 	}
 	return w.e.withResults(ctx, s, jobs, order)
+}
+
+// Interrogation is Status for alchemy requests.
+func (w *Watch) Interrogation(ctx context.Context) (InterrogationView, error) {
+	return w.e.Interrogation(ctx, w.Request.String())
 }
 
 // Close ends the watch.
@@ -106,6 +113,13 @@ func (s *watches) changed(b *batch) {
 	}
 	for _, id := range b.gone {
 		s.tell(id)
+	}
+	for key, d := range b.documents {
+		if f, ok := d.(*form); ok {
+			s.tell(f.Request) // which never changes
+		} else if id, ok := horde.ParseRequestID(key.id); ok && key.kind == interrogationDocument {
+			s.tell(id)
+		}
 	}
 }
 

@@ -223,7 +223,7 @@ func (e *Engine) deleteWorker(by Authority, id string) (horde.Worker, *batch, *h
 			return horde.Worker{}, nil, horde.ErrNotModerator
 		}
 	}
-	if e.queues[w.Kind].Targets(w.ID) || e.hasJobs(w) {
+	if w.Kind != horde.Alchemy && e.queues[w.Kind].Targets(w.ID) || e.hasJobs(w) {
 		return horde.Worker{}, nil, horde.ErrLocked
 	}
 	e.removeWorker(w, time.Now().UTC())
@@ -233,6 +233,11 @@ func (e *Engine) deleteWorker(by Authority, id string) (horde.Worker, *batch, *h
 func (e *Engine) hasJobs(w *worker) bool {
 	for _, j := range e.jobs {
 		if j.worker == w {
+			return true
+		}
+	}
+	for _, f := range e.processing {
+		if f.worker == w {
 			return true
 		}
 	}
@@ -247,6 +252,14 @@ func (e *Engine) removeWorker(w *worker, now time.Time) {
 				e.fault(j, now)
 			}
 			j.worker = nil
+		}
+	}
+	for _, f := range e.alchemy.forms {
+		if f.worker == w {
+			if f.State == horde.FormProcessing {
+				e.abortForm(f, now)
+			}
+			f.worker = nil
 		}
 	}
 	e.join(w, nil)

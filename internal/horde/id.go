@@ -41,11 +41,17 @@ type JobID struct{ uuid.UUID }
 // WorkerID is the random id of a worker.
 type WorkerID struct{ uuid.UUID }
 
+// FormID is the id of one form of an alchemy request. It is made like a RequestID.
+type FormID struct{ uuid.UUID }
+
 // NewRequestID returns a fresh id.
 func NewRequestID() RequestID { return RequestID{newID()} }
 
 // NewJobID returns a fresh id.
 func NewJobID() JobID { return JobID{newID()} }
+
+// NewFormID returns a fresh id.
+func NewFormID() FormID { return FormID{newID()} }
 
 // NewWorkerID returns a fresh random id.
 func NewWorkerID() WorkerID { return WorkerID{uuid.New()} }
@@ -73,6 +79,12 @@ func ParseJobID(s string) (JobID, bool) {
 	return JobID{id}, err == nil
 }
 
+// ParseFormID is ParseRequestID for forms.
+func ParseFormID(s string) (FormID, bool) {
+	id, err := uuid.Parse(s)
+	return FormID{id}, err == nil
+}
+
 // ParseWorkerID is ParseRequestID for workers.
 func ParseWorkerID(s string) (WorkerID, bool) {
 	id, err := uuid.Parse(s)
@@ -84,12 +96,16 @@ type Kind uint8
 
 // The kinds of work. The values are stored: never renumber them.
 const (
-	Image Kind = 1
-	Text  Kind = 2
+	Image   Kind = 1
+	Text    Kind = 2
+	Alchemy Kind = 3
 )
 
 // Kinds lists every kind.
-var Kinds = []Kind{Image, Text}
+var Kinds = []Kind{Image, Text, Alchemy}
+
+// Generated lists the kinds that are made from an [Order]: what alchemy works on is not generated, and has a queue of its own.
+var Generated = []Kind{Image, Text}
 
 func (k Kind) String() string {
 	switch k {
@@ -97,6 +113,8 @@ func (k Kind) String() string {
 		return "image"
 	case Text:
 		return "text"
+	case Alchemy:
+		return "interrogation" // its first form, and its name on the wire ever since
 	}
 	return "unknown"
 }

@@ -102,6 +102,7 @@ var (
 	ErrTooManySameIPs     = refusal(http.StatusForbidden, "TooManySameIPs", "Too many workers of the account are on this address.")
 	ErrWrongCredentials   = refusal(http.StatusForbidden, "WrongCredentials", "Wrong credentials: this belongs to another account.")
 	ErrPriorityUsername   = refusal(http.StatusBadRequest, "InvalidPriorityUsername", "Priority usernames are written alias#number.")
+	ErrAlchemyPriority    = refusal(http.StatusBadRequest, "BadRequest", "Priority usernames are written alias#number.")
 	ErrNoModels           = refusal(http.StatusBadRequest, "BadRequest", "Unfortunately we cannot accept workers serving unrecognised models at this time")
 	ErrForeignModel       = refusal(http.StatusBadRequest, "BadRequest", "A model name ends in another user's alias.")
 	ErrInvalidJobID       = refusal(http.StatusNotFound, "InvalidJobID", "")

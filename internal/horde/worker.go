@@ -55,7 +55,13 @@ type Worker struct {
 	MaxContextLength int      `json:"max_context_length,omitempty"`
 	Softprompts      []string `json:"softprompts,omitempty"`
 
-	// Speed is the mean of the last samples, in raw things a second. It may be lost in a crash.
+	// Alchemists only. Forms are the names of the forms that the worker offers, each once; MaxTiles is how large an image it
+	// takes, in tiles of 512x512 pixels.
+	Forms    []string `json:"forms,omitempty"`
+	MaxTiles int      `json:"max_tiles,omitempty"`
+
+	// Speed is the mean of the last samples, in raw things a second; of an alchemist, in seconds a form. It may be lost in a
+	// crash.
 	Speed   float64   `json:"speed"`
 	Samples []float64 `json:"samples,omitempty"`
 
@@ -82,9 +88,11 @@ const (
 	AbortWindow    = time.Hour
 	AbortLimit     = 20
 	AbortLimitRaid = 10
+	// AbortLimitAlchemy is the limit of alchemists, whose jobs are small.
+	AbortLimitAlchemy = 100
 )
 
-// BaselineSpeed is what a worker without samples counts as, in raw things a second.
+// BaselineSpeed is what a worker without samples counts as, in the unit of [Worker.Speed].
 func (k Kind) BaselineSpeed() float64 {
 	if k == Image {
 		return 1_000_000
@@ -103,6 +111,13 @@ func (w *Worker) Online(now time.Time) bool { return now.Sub(w.LastCheckIn) < St
 
 // Performance is the speed as the lists show it.
 func (w *Worker) Performance() string {
+	switch {
+	case w.Kind != Alchemy:
+	case len(w.Samples) == 0:
+		return "No requests fulfilled yet"
+	default:
+		return fmt.Sprintf("%.1f seconds per form", w.Speed)
+	}
 	unit := "tokens per second"
 	if w.Kind == Image {
 		unit = "megapixelsteps per second"
@@ -110,7 +125,7 @@ func (w *Worker) Performance() string {
 	return fmt.Sprintf("%.1f %s", w.Speed/w.Kind.ThingsDivisor(), unit)
 }
 
-// AddSample takes a measured speed in raw things a second and renews Speed. Samples is replaced, never changed, because
+// AddSample takes a measured speed, in the unit of Speed, and renews Speed. Samples is replaced, never changed, because
 // readers may share it.
 func (w *Worker) AddSample(v float64) {
 	samples := append(append(make([]float64, 0, len(w.Samples)+1), w.Samples...), v)

@@ -69,6 +69,7 @@ type Stored struct {
 	System   map[AccountClass]horde.Kudos
 	Requests []*horde.Request
 	Jobs     []*horde.Job
+	Forms    []*horde.Form
 	Last     int64
 }
 
@@ -106,6 +107,7 @@ func (a *Audit) Findings(s Stored) []string {
 	}
 	a.holds(s.Requests)
 	a.jobs(s.Requests, s.Jobs)
+	a.forms(s.Forms)
 	return a.findings
 }
 
@@ -157,6 +159,19 @@ func (a *Audit) holds(requests []*horde.Request) {
 		}
 		if a.active["wp:"+r.ID.String()+":activate"] != 1 {
 			a.find("L8: request %s was activated %d times", r.ID, a.active["wp:"+r.ID.String()+":activate"])
+		}
+	}
+}
+
+// forms are settled when they were delivered, or cancelled while they were worked on: once, and no others.
+func (a *Audit) forms(forms []*horde.Form) {
+	for _, f := range forms {
+		want := 0
+		if f.Settled {
+			want = 1
+		}
+		if n := a.settled[FormKey(f.ID)]; n != want || f.State == horde.FormDone && !f.Settled {
+			a.find("L7: form %s (%s) was settled %d times", f.ID, f.State, n)
 		}
 	}
 }

@@ -115,21 +115,49 @@ type Settled struct {
 
 // Settle pays for a delivered job. The caller has made sure that the job was running until now: a job is settled once.
 func (b *Book) Settle(at time.Time, s Settled) *Event {
-	entries := []Entry{{spendable(s.Request.User), -s.Debit}}
 	owner := s.Worker.Owner
-	if held := half(s.Credit); s.ToEscrow && held != 0 {
-		entries = append(entries, Entry{escrow(owner), held}, Entry{spendable(owner), s.Credit - held})
-	} else {
-		entries = append(entries, Entry{spendable(owner), s.Credit})
-	}
-	entries = append(entries, Entry{Account{Class: SystemJobs}, s.Debit - s.Credit})
 	return b.post(&Event{
-		Key: "job:" + s.Job.String() + ":settle", Kind: Settlement, At: at, Entries: entries,
-		Work: s.Request.Order.Kind(), User: s.Request.User, Owner: owner, Worker: s.Worker.ID,
+		Key: "job:" + s.Job.String() + ":settle", Kind: Settlement, At: at,
+		Entries: settlement(s.Request.User, owner, s.ToEscrow, s.Debit, s.Credit),
+		Work:    s.Request.Order.Kind(), User: s.Request.User, Owner: owner, Worker: s.Worker.ID,
 		Debit: s.Debit, Credit: s.Credit,
 		Usage:        int64(horde.NewKudos(s.Things * s.UsageMultiplier)),
 		Contribution: int64(horde.NewKudos(s.Things)),
 	})
+}
+
+// SettledForm is one delivered form, as the ledger sees it.
+type SettledForm struct {
+	Form   horde.FormID
+	User   horde.UserID // who asked
+	Worker *horde.Worker
+	// ToEscrow, Debit and Credit are those of [Settled].
+	ToEscrow      bool
+	Debit, Credit horde.Kudos
+}
+
+// SettleForm pays for a form of an alchemy request. The caller has made sure that the form was being worked on until now: a form
+// is settled once. Forms have no measure, so no things are counted.
+func (b *Book) SettleForm(at time.Time, s SettledForm) *Event {
+	owner := s.Worker.Owner
+	return b.post(&Event{
+		Key: FormKey(s.Form), Kind: Settlement, At: at, Entries: settlement(s.User, owner, s.ToEscrow, s.Debit, s.Credit),
+		Work: horde.Alchemy, User: s.User, Owner: owner, Worker: s.Worker.ID, Debit: s.Debit, Credit: s.Credit,
+	})
+}
+
+// FormKey is the key of the settlement of a form.
+func FormKey(id horde.FormID) string { return "form:" + id.String() + ":settle" }
+
+// settlement are the entries of a settlement.
+func settlement(payer, owner horde.UserID, toEscrow bool, debit, credit horde.Kudos) []Entry {
+	entries := []Entry{{spendable(payer), -debit}}
+	if held := half(credit); toEscrow && held != 0 {
+		entries = append(entries, Entry{escrow(owner), held}, Entry{spendable(owner), credit - held})
+	} else {
+		entries = append(entries, Entry{spendable(owner), credit})
+	}
+	return append(entries, Entry{Account{Class: SystemJobs}, debit - credit})
 }
 
 // half of an amount, rounded to hundredths, halves to even.

@@ -156,8 +156,9 @@ type Records struct {
 
 // Tally counts by kind of work.
 type Tally struct {
-	Image int64 `json:"image,omitempty"`
-	Text  int64 `json:"text,omitempty"`
+	Image   int64 `json:"image,omitempty"`
+	Text    int64 `json:"text,omitempty"`
+	Alchemy int64 `json:"interrogation,omitempty"`
 }
 
 // Add counts n more of a kind.
@@ -167,6 +168,8 @@ func (t *Tally) Add(k horde.Kind, n int64) {
 		t.Image += n
 	case horde.Text:
 		t.Text += n
+	case horde.Alchemy:
+		t.Alchemy += n
 	}
 }
 

@@ -109,6 +109,7 @@ const (
 	imageUptime      = 50
 	imageUptimeModel = 2
 	imageUptimeLora  = 30
+	alchemyUptime    = 40
 	textUptime       = 25
 	textUptimeKi     = 15 // for each 1024 tokens of context
 	// uptimeContext is how much declared context pays, in tokens. Declaring more costs a worker nothing.
@@ -118,7 +119,10 @@ const (
 // UptimeReward is what a worker earns for being online for horde.UptimeStep, in kudos. w is the worker as it was before
 // the check-in that completed the step; validated tells whether its bridge agent is a validated text back end.
 func UptimeReward(w *horde.Worker, validated bool, ref *horde.Reference) float64 {
-	if w.Kind == horde.Image {
+	switch w.Kind {
+	case horde.Alchemy:
+		return alchemyUptime
+	case horde.Image:
 		reward := imageUptime + imageUptimeModel*float64(len(w.Models))
 		if w.AllowLora {
 			reward += imageUptimeLora

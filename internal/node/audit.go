@@ -85,10 +85,14 @@ func audit(ctx context.Context, db store.Store) (AuditReport, error) {
 	for _, u := range state.Users {
 		users[u.ID] = u
 	}
+	forms, err := engine.StoredForms(state.Documents)
+	if err != nil {
+		return AuditReport{}, err
+	}
 	return AuditReport{
 		Findings: a.Findings(kudos.Stored{
 			Users: users, Balances: state.Balances, Earnings: state.Earnings, System: state.System, Requests: state.Requests,
-			Jobs: state.Jobs, Last: state.LastEvent,
+			Jobs: state.Jobs, Forms: forms, Last: state.LastEvent,
 		}),
 		Events: int(state.LastEvent), Accounts: len(state.Users), Workers: len(state.Workers), Requests: len(state.Requests),
 	}, nil

@@ -28,6 +28,11 @@ func (p pictures) Source(ctx context.Context, input string, needsAlpha bool) ([]
 	return image.WebP, source.CheckInpainting(image, !needsAlpha)
 }
 
+func (p pictures) Alchemy(ctx context.Context, input string) ([]byte, int, error) {
+	image, err := p.intake.TakeForAlchemy(ctx, input)
+	return image.WebP, int(horde.Tiles(image.Width, image.Height)), err
+}
+
 func (p pictures) Result(ctx context.Context, text string) ([]byte, error) {
 	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	format := picture.Sniff(data)

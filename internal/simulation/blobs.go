@@ -162,3 +162,9 @@ func (b *blobs) Result(ctx context.Context, input string) ([]byte, error) {
 	}
 	return nil, engine.ErrNoImage
 }
+
+// Alchemy implements engine.Pictures.
+func (b *blobs) Alchemy(ctx context.Context, input string) ([]byte, int, error) {
+	webp, err := b.Source(ctx, input, false)
+	return webp, 1, err
+}

@@ -236,7 +236,7 @@ func (m *model) grants(w *world) {
 
 // over checks that nothing is left when everybody has been gone for hours.
 func (m *model) over(w *world) {
-	for _, k := range horde.Kinds {
+	for _, k := range horde.Generated {
 		if p, err := w.engine.Performance(w.ctx, k); err != nil || p.Queued != 0 {
 			w.find("hours later %d %s results are queued (%v)", p.Queued, k, err)
 		}

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"horde/internal/engine"
 	"horde/internal/horde"
 	"horde/internal/kudos"
 	"horde/internal/store"
@@ -484,8 +485,12 @@ func (r *record) full(ctx context.Context) []string {
 	for _, u := range s.Users {
 		users[u.ID] = u
 	}
+	forms, err := engine.StoredForms(s.Documents)
+	if err != nil {
+		return []string{err.Error()}
+	}
 	return r.audit.Findings(kudos.Stored{
-		Users: users, Balances: s.Balances, Earnings: s.Earnings, System: s.System, Requests: s.Requests, Jobs: s.Jobs, Last: s.LastEvent,
+		Users: users, Balances: s.Balances, Earnings: s.Earnings, System: s.System, Requests: s.Requests, Jobs: s.Jobs, Forms: forms, Last: s.LastEvent,
 	})
 }
 

@@ -67,7 +67,7 @@ func (in *Intake) Take(ctx context.Context, input string) (Image, error) {
 	var data []byte
 	var err error
 	if fromURL {
-		data, err = in.fetch(ctx, input)
+		data, _, err = in.fetch(ctx, input)
 	} else if data, err = base64.StdEncoding.DecodeString(input); err != nil {
 		err = horde.ErrImageValidation
 	}
@@ -92,25 +92,24 @@ func (in *Intake) Take(ctx context.Context, input string) (Image, error) {
 	return Image{}, err
 }
 
-// fetch returns what rawURL leads to, whatever the status of the answer.
-func (in *Intake) fetch(ctx context.Context, rawURL string) ([]byte, error) {
+// fetch returns what rawURL leads to, whatever the status of the answer, and that.
+func (in *Intake) fetch(ctx context.Context, rawURL string) (data []byte, status int, err error) {
 	if err := in.fetches.Acquire(ctx, 1); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer in.fetches.Release(1)
 	resp, err := in.client.Get(ctx, rawURL)
 	if err != nil {
-		return nil, refusal(ctx, err)
+		return nil, 0, refusal(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.ContentLength > maxAnnounced {
-		return nil, horde.ErrSourceSize
+		return nil, 0, horde.ErrSourceSize
 	}
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, refusal(ctx, err)
+	if data, err = io.ReadAll(resp.Body); err != nil {
+		return nil, 0, refusal(ctx, err)
 	}
-	return data, nil
+	return data, resp.StatusCode, nil
 }
 
 // refusal is what the client is told of a failed fetch.

@@ -26,6 +26,7 @@ var chapters = []struct {
 	{"Work for a horde", []string{"/generate/pop", "/generate/submit", "/generate/text/pop", "/generate/text/submit", "/interrogate/pop", "/interrogate/submit"}},
 	{"Text", []string{"/generate/text/"}},
 	{"Images", []string{"/generate/"}},
+	{"Alchemy", []string{"/interrogate/"}},
 	{"News of a request", []string{"/events/"}},
 	{"Accounts", []string{"/find_user", "/users", "/kudos", "/sharedkeys"}},
 	{"Workers", []string{"/workers", "/teams"}},
@@ -34,7 +35,7 @@ var chapters = []struct {
 }
 
 // order is how the chapters are shown.
-var order = []string{"Images", "Text", "News of a request", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
+var order = []string{"Images", "Text", "Alchemy", "News of a request", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
 
 // describe sorts the operations of version 2 into groups.
 func describe(all []api.Route) []group {

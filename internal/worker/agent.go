@@ -25,6 +25,9 @@ func Version() string {
 // DreamerAgent is the default bridge agent of the image worker.
 func DreamerAgent() string { return fmt.Sprintf("%s Dreamer:%s:%s", product, Version(), contact) }
 
+// AlchemistAgent is the default bridge agent of the worker for forms.
+func AlchemistAgent() string { return fmt.Sprintf("%s Alchemist:%s:%s", product, Version(), contact) }
+
 // ScribeAgent is the default bridge agent of the text worker in front of a kind of server.
 func ScribeAgent(kind string) string {
 	return fmt.Sprintf("%s Scribe~%s:%s:%s", product, kind, Version(), contact)

@@ -17,7 +17,7 @@ import (
 //		Worker worker.Command `cmd:"" help:"Work for a horde."`
 //	}
 type Command struct {
-	Kind   string `arg:"" optional:"" enum:"dreamer,scribe,all,check" default:"all" help:"dreamer for images, scribe for text, all for those with a name, check to look at everything and take no job."`
+	Kind   string `arg:"" optional:"" enum:"dreamer,scribe,alchemist,all,check" default:"all" help:"dreamer for images, scribe for text, alchemist for what can be told of images, all for those with a name, check to look at everything and take no job."`
 	File   string `name:"config" short:"c" default:"bridgeData.yaml" env:"WORKER_CONFIG" placeholder:"FILE" help:"Configuration file. If it does not exist and no name is given, a commented one is written."`
 	Config `embed:""`
 
@@ -51,14 +51,14 @@ func (c *Command) BeforeResolve(ctx *kong.Context) error {
 // Run works until it is told to stop. The error is an *ExitError.
 func (c *Command) Run() error {
 	ui := DefaultUI(c.Config)
-	if c.DreamerName == "" && c.ScribeName == "" && c.WorkerName == "" {
+	if c.DreamerName == "" && c.ScribeName == "" && c.AlchemistName == "" && c.WorkerName == "" {
 		if len(c.file.values) == 0 {
 			if err := WriteTemplate(c.File); err != nil {
 				return &ExitError{Code: ExitConfig, Err: err}
 			}
 			return exitf(ExitConfig, "the worker has no name; wrote %s: fill it in and start again", c.File)
 		}
-		return exitf(ExitConfig, "neither dreamer_name nor scribe_name is set in %s", c.File)
+		return exitf(ExitConfig, "none of dreamer_name, scribe_name and alchemist_name is set in %s", c.File)
 	}
 	for _, w := range c.file.Warnings() {
 		ui.Log.Warn(w)

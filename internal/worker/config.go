@@ -97,6 +97,10 @@ type Config struct {
 	Censorlist          []string          `env:"WORKER_CENSORLIST" group:"dreamer" help:"Words; with one of them in the prompt, results found not safe are replaced."`
 	SafetyURL           string            `name:"safety-url" env:"WORKER_SAFETY_URL" group:"dreamer" help:"Service that judges each picture before it leaves; off only with nsfw on a horde of your own."`
 
+	// Alchemist.
+	AlchemistName string   `env:"WORKER_ALCHEMIST_NAME" group:"alchemist" help:"Name of the worker that takes forms: what can be told of images."`
+	Forms         []string `default:"palette,describe" env:"WORKER_FORMS" group:"alchemist" help:"Forms to offer: palette, describe. Those that need a model are left out."`
+
 	// Scribe.
 	ScribeName       string `env:"WORKER_SCRIBE_NAME" group:"scribe" help:"Name of the text worker."`
 	ScribeBackend    string `enum:"auto,koboldcpp,koboldai,llamacpp,vllm,ollama,tabby,aphrodite,openai,sandbox" default:"auto" env:"WORKER_SCRIBE_BACKEND" group:"scribe" help:"Kind of text server: ${enum}."`
@@ -144,7 +148,9 @@ func Defaults() (Config, error) {
 
 const (
 	defaultDreamer = "An Awesome Dreamer"
-	defaultScribe  = "An Awesome Scribe"
+	// defaultAlchemist stands in many old files whose owners never ran one.
+	defaultAlchemist = "An Awesome Alchemist"
+	defaultScribe    = "An Awesome Scribe"
 	// pixelsPerPower turns max_power into pixels: eight tiles of 64x64.
 	pixelsPerPower = 8 * 64 * 64
 	anonymousKey   = "0000000000"
@@ -183,6 +189,9 @@ func (c *Config) adjust() []string {
 	if c.ScribeName == "" && c.DreamerName != c.WorkerName {
 		c.ScribeName = c.WorkerName
 	}
+	if c.AlchemistName == defaultAlchemist {
+		c.AlchemistName = ""
+	}
 	if len(c.APIKey) != 22 && c.APIKey != anonymousKey {
 		warn = append(warn, "the API key has neither the length of a horde's keys nor is it the anonymous one; trying it all the same")
 	}
@@ -220,7 +229,7 @@ func (c *Config) validate() error {
 	if !printableKey.MatchString(c.APIKey) {
 		return fmt.Errorf("api_key: want 10 to 100 printable characters without spaces")
 	}
-	for name, v := range map[string]string{"dreamer_name": c.DreamerName, "scribe_name": c.ScribeName} {
+	for name, v := range map[string]string{"dreamer_name": c.DreamerName, "scribe_name": c.ScribeName, "alchemist_name": c.AlchemistName} {
 		if len([]rune(v)) > 100 {
 			return fmt.Errorf("%s: longer than 100 characters", name)
 		}
@@ -230,6 +239,9 @@ func (c *Config) validate() error {
 	}
 	if c.DreamerName != "" && c.DreamerName == c.ScribeName {
 		return fmt.Errorf("scribe_name: the same as dreamer_name; a horde has one list of names for all kinds of workers")
+	}
+	if c.AlchemistName != "" && (c.AlchemistName == c.DreamerName || c.AlchemistName == c.ScribeName) {
+		return fmt.Errorf("alchemist_name: the same as another worker's; a horde has one list of names for all kinds of workers")
 	}
 	for _, p := range c.SourcePrefixes {
 		if _, err := netip.ParsePrefix(p); err != nil {

@@ -41,8 +41,8 @@ var oldKeys = map[string]string{
 
 // ignoredKeys belong to deployed worker programs that load models themselves; here the inference server does that.
 var ignoredKeys = []string{
-	"always_download", "alchemist_name", "capture_kudos_training_data", "cycle_process_on_model_change",
-	"disable_disk_cache", "download_timeout", "dynamic_models", "extra_stable_diffusion_models_folders", "forms",
+	"always_download", "capture_kudos_training_data", "cycle_process_on_model_change",
+	"disable_disk_cache", "download_timeout", "dynamic_models", "extra_stable_diffusion_models_folders",
 	"high_memory_mode", "kudos_training_data_file", "limited_console_messages",
 	"max_models_to_download", "minutes_allowed_without_jobs", "model_stickiness", "number_of_dynamic_models",
 	"post_process_job_overlap", "process_timeout", "purge_loras_on_download", "ram_to_leave_free", "safety_on_gpu", "temp_dir",

@@ -264,9 +264,12 @@ func (p *process) loops(ctx context.Context, given Backends, kinds []string) ([]
 		if p.cfg.ScribeName != "" {
 			kinds = append(kinds, "scribe")
 		}
+		if p.cfg.AlchemistName != "" {
+			kinds = append(kinds, "alchemist")
+		}
 	}
 	if len(kinds) == 0 {
-		return nil, exitf(ExitConfig, "neither dreamer_name nor scribe_name is set: the worker needs a name")
+		return nil, exitf(ExitConfig, "none of dreamer_name, scribe_name and alchemist_name is set: the worker needs a name")
 	}
 	var loops []*loop
 	for _, k := range kinds {
@@ -307,6 +310,8 @@ func (p *process) makeLoop(ctx context.Context, label string, given Backends) (*
 		return s.loop, nil
 	case "dreamer":
 		return p.makeDreamer(ctx, given)
+	case "alchemist":
+		return p.makeAlchemist(ctx)
 	}
 	return nil, exitf(ExitConfig, "unknown kind of worker %q", label)
 }

@@ -113,6 +113,9 @@ func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Di
 		o["type"] = types
 		delete(o, "format")
 	}
+	if dir == In && tag.Get("coerce") == "true" && o["type"] == "string" {
+		o["type"] = []string{"string", "number", "boolean"}
+	}
 	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
 		o["enum"] = append([]string{""}, list...)
 	}

@@ -70,7 +70,7 @@ func (s *Swagger) describe(t reflect.Type, tag reflect.StructTag) (Object, error
 				"*": Object{"type": "object", "additionalProperties": Object{"type": tag.Get("wildcard")}},
 			}})
 		}
-		return Object{"type": "object"}, nil
+		o = Object{"type": "object"}
 	case t.Kind() == reflect.Slice:
 		items, err := s.describe(t.Elem(), reflect.StructTag(itemTag(tag)))
 		if err != nil {

@@ -30,6 +30,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a.eventStreams(r)
 	a.imageWorkers(r)
 	a.textWorkers(r)
+	a.alchemy(r)
 	a.users(r)
 	a.workers(r)
 	a.teams(r)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -20,7 +21,7 @@ import (
 
 // The stream of events of one request: text/event-stream as HTML defines it. The data of each event is one line of JSON.
 const (
-	// eventStatus has the document of a check, and comes first and after each change.
+	// eventStatus has the document of a check, or of alchemy that of a status, and comes first and after each change.
 	eventStatus = "status"
 	// eventDone and eventFault have the status document with the results, and end the stream: all is made, or the request was
 	// given up.
@@ -154,13 +155,13 @@ func (a *API) stream(w http.ResponseWriter, req *http.Request, watch *engine.Wat
 
 // tell writes how the request stands, if that is news, and returns true after the last event.
 func (a *API) tell(ctx context.Context, out *eventWriter, watch *engine.Watch) (ended bool, err error) {
+	if watch.Kind == horde.Alchemy {
+		return tellAlchemy(ctx, out, watch)
+	}
 	s, err := watch.Status(ctx)
-	var refusal *horde.Error
 	switch {
-	case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
-		return true, out.event(eventGone, lastEvent, api.RefusalDocument(refusal))
 	case err != nil:
-		return false, out.idle() // the engine is recovering: it tells when it has
+		return out.failed(err)
 	case !s.Done:
 		return false, out.status(checked(s))
 	}
@@ -182,23 +183,54 @@ func (a *API) tell(ctx context.Context, out *eventWriter, watch *engine.Watch) (
 	return true, out.event(name, lastEvent, doc)
 }
 
+// tellAlchemy is tell for alchemy requests.
+func tellAlchemy(ctx context.Context, out *eventWriter, watch *engine.Watch) (ended bool, err error) {
+	_, doc, err := interrogationOf(watch.Interrogation(ctx))
+	switch {
+	case err != nil:
+		return out.failed(err)
+	case doc.State.Pending():
+		return false, out.status(doc)
+	case doc.State == horde.FormFaulted:
+		return true, out.event(eventFault, lastEvent, doc)
+	}
+	return true, out.event(eventDone, lastEvent, doc)
+}
+
+// digest tells documents apart: a stream need not keep what it has sent.
+var digest = maphash.MakeSeed()
+
 // eventWriter writes one stream.
 type eventWriter struct {
 	*http.ResponseController
 	w       http.ResponseWriter
 	number  int
-	last    requestStatusCheck // the last status written
-	written bool               // whether there is one
-	beat    bool               // whether something must be written, news or not
+	last    uint64 // of the last status written, by digest
+	written bool   // whether there is one
+	beat    bool   // whether something must be written, news or not
 }
 
-func (e *eventWriter) status(s requestStatusCheck) error {
-	if e.written && s == e.last {
+// failed tells that a request is gone. Any other error is none of the client's.
+func (e *eventWriter) failed(err error) (ended bool, _ error) {
+	var refusal *horde.Error
+	if errors.As(err, &refusal) && refusal.Status == http.StatusNotFound {
+		return true, e.event(eventGone, lastEvent, api.RefusalDocument(refusal))
+	}
+	return false, e.idle() // the engine is recovering: it tells when it has
+}
+
+func (e *eventWriter) status(doc any) error {
+	data, err := api.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	sum := maphash.Bytes(digest, data)
+	if e.written && sum == e.last {
 		return e.idle()
 	}
-	e.written, e.last = true, s
+	e.written, e.last = true, sum
 	e.number++
-	return e.event(eventStatus, strconv.Itoa(e.number), s)
+	return e.line(eventStatus, strconv.Itoa(e.number), data)
 }
 
 // idle writes a comment if something must be written.
@@ -214,6 +246,11 @@ func (e *eventWriter) event(name, id string, doc any) error {
 	if err != nil {
 		return err
 	}
+	return e.line(name, id, data)
+}
+
+// line writes an event with JSON as its data.
+func (e *eventWriter) line(name, id string, data []byte) error {
 	var b bytes.Buffer
 	b.Grow(len(data) + 64)
 	b.WriteString("event: " + name + "\nid: " + id + "\ndata: ")

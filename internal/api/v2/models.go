@@ -30,6 +30,16 @@ var models = []schema.Model{
 	schema.Named[horde.ModesChange](""),
 	schema.Named[horde.TeamChange]("ModifyTeamInput"),
 
+	schema.Named[horde.AlchemySubmission]("ModelInterrogationInputStable"),
+	schema.Named[horde.FormSubmission]("ModelInterrogationFormStable"),
+	schema.Named[horde.AlchemyPop]("InterrogationPopInput"),
+	schema.Named[horde.AlchemyDelivery](""),
+	schema.Named[interrogationAccepted]("RequestInterrogationResponse"),
+	schema.Named[formStatus]("InterrogationFormStatus"),
+	schema.Named[alchemyPopped]("InterrogationPopPayload"),
+	schema.Named[poppedForm]("InterrogationPopFormPayload"),
+	schema.Named[alchemySkipped]("NoValidInterrogationsFound"),
+
 	schema.Named[requestStatusImage]("RequestStatusStable"),
 	schema.Named[requestStatusText]("RequestStatusKobold"),
 	schema.Named[imageGeneration]("GenerationStable"),

@@ -254,6 +254,9 @@ type notification struct {
 
 // Notification is the body of the webhook for a result.
 func Notification(n engine.Notice) any {
+	if n.Kind == horde.Alchemy {
+		return notificationOf(n)
+	}
 	g := n.Generation
 	body := notification{
 		ID: g.ID.String(), Request: n.Request.String(), Kudos: n.Kudos, Seed: g.Seed, GenMetadata: notes(g.Metadata),

@@ -87,7 +87,7 @@ type performance struct {
 	TextThreadCount          int     `json:"text_thread_count"`
 	QueuedMegapixelsteps     float64 `json:"queued_megapixelsteps"`
 	PastMinuteMegapixelsteps float64 `json:"past_minute_megapixelsteps"`
-	QueuedForms              int     `json:"queued_forms" published:"type=number"`
+	QueuedForms              int64   `json:"queued_forms" published:"type=number"`
 	InterrogatorCount        int     `json:"interrogator_count"`
 	InterrogatorThreadCount  int     `json:"interrogator_thread_count"`
 	QueuedTokens             float64 `json:"queued_tokens"`
@@ -100,10 +100,15 @@ func (a *API) performance(ctx context.Context, _ *api.Call[api.NoInput]) (int, *
 		return 0, nil, err
 	}
 	text, err := a.engine.Performance(ctx, horde.Text)
+	if err != nil {
+		return 0, nil, err
+	}
+	alchemy, err := a.engine.AlchemyPerformance(ctx)
 	return http.StatusOK, &performance{
 		QueuedRequests: image.Queued, QueuedTextRequests: text.Queued, WorkerCount: image.Workers, TextWorkerCount: text.Workers,
 		ThreadCount: image.Threads, TextThreadCount: text.Threads, QueuedMegapixelsteps: image.QueuedThings,
-		PastMinuteMegapixelsteps: image.PastMinute, QueuedTokens: text.QueuedThings, PastMinuteTokens: text.PastMinute,
+		PastMinuteMegapixelsteps: image.PastMinute, QueuedForms: alchemy.Queued, InterrogatorCount: alchemy.Workers,
+		InterrogatorThreadCount: alchemy.Threads, QueuedTokens: text.QueuedThings, PastMinuteTokens: text.PastMinute,
 	}, err
 }
 

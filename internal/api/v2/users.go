@@ -187,7 +187,9 @@ func publicUser(v engine.UserView) userPublic {
 	things := func(t kudos.Tally) thingRecords {
 		return thingRecords{Megapixelsteps: float64(t.Image) / 100, Tokens: t.Text / 100}
 	}
-	amounts := func(t kudos.Tally) amountRecords { return amountRecords{Image: t.Image, Text: t.Text} }
+	amounts := func(t kudos.Tally) amountRecords {
+		return amountRecords{Image: t.Image, Text: t.Text, Interrogation: t.Alchemy}
+	}
 	return userPublic{
 		Username: u.Alias(), ID: u.ID, Kudos: b.Spendable.Whole(),
 		KudosDetails: kudosDetails{

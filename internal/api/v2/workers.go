@@ -85,7 +85,7 @@ type workerDetails struct {
 	Flagged           bool               `json:"flagged"`
 	Suspicious        *int               `json:"suspicious,omitempty"`
 	UncompletedJobs   int                `json:"uncompleted_jobs"`
-	Models            []string           `json:"models"`
+	Models            *[]string          `json:"models,omitempty"`
 	Team              team               `json:"team"`
 	Contact           string             `json:"contact,omitempty" minLength:"5" maxLength:"500"`
 	BridgeAgent       string             `json:"bridge_agent" required:"true" maxLength:"1000" default:"unknown:0:unknown"`
@@ -134,7 +134,7 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		KudosDetails: workerKudosDetails{Generated: float64(e.Generated.Whole()), Uptime: e.Uptime.Whole()},
 		Performance:  w.Performance(), Threads: w.Threads, Uptime: int64(w.Uptime.Seconds()), MaintenanceMode: w.Maintenance,
 		Info: w.Info, NSFW: w.NSFW, Owner: v.Owner, Trusted: v.OwnerTrusted, Flagged: v.OwnerFlagged, UncompletedJobs: w.Uncompleted,
-		Models: w.Models, BridgeAgent: w.Agent, Contact: v.Contact,
+		BridgeAgent: w.Agent, Contact: v.Contact,
 	}
 	if v.Team != nil {
 		id := v.Team.ID.String()
@@ -150,6 +150,11 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		suspicions := len(w.Suspicions)
 		d.Paused, d.Suspicious = &w.Paused, &suspicions
 	}
+	if w.Kind == horde.Alchemy {
+		d.Forms = w.Forms
+		return d
+	}
+	d.Models = &w.Models
 	things := int64(math.Round(float64(e.Contribution) / 100))
 	if w.Kind == horde.Text {
 		d.MaxLength, d.MaxContextLength, d.TokensGenerated = &w.MaxLength, &w.MaxContextLength, &things
@@ -171,6 +176,8 @@ func (a *API) listWorkers(ctx context.Context, c *api.Call[workersInput]) (int, 
 		kind = horde.Image
 	case "text":
 		kind = horde.Text
+	case "interrogation":
+		kind = horde.Alchemy
 	default:
 		if c.In.Name == "" {
 			return http.StatusOK, []workerDetails{}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"horde/internal/horde"
+	"horde/internal/kudos"
 	"horde/internal/store"
 )
 
@@ -120,9 +121,10 @@ var (
 		"suspicions bytea, wiped_at timestamptz, data json")
 	balances = newTable("balances", "user_id bigint, spendable bigint, escrow bigint, accumulated bigint, gifted bigint, "+
 		"donated bigint, admin bigint, received bigint, recurring bigint, awarded bigint, styled bigint, "+
-		"requests_image bigint, requests_text bigint, fulfilments_image bigint, fulfilments_text bigint, "+
-		"styles_image bigint, styles_text bigint, usage_image bigint, usage_text bigint, contribution_image bigint, "+
-		"contribution_text bigint")
+		"requests_image bigint, requests_text bigint, requests_alchemy bigint, fulfilments_image bigint, "+
+		"fulfilments_text bigint, fulfilments_alchemy bigint, styles_image bigint, styles_text bigint, styles_alchemy bigint, "+
+		"usage_image bigint, usage_text bigint, usage_alchemy bigint, contribution_image bigint, contribution_text bigint, "+
+		"contribution_alchemy bigint")
 	workers = newTable("workers", "id uuid, kind bigint, owner bigint, name text, created timestamptz, paused boolean, "+
 		"maintenance boolean, suspicions bytea, last_check_in timestamptz, agent text, speed double precision, "+
 		"uptime bigint, rewarded_uptime bigint, data json")
@@ -246,12 +248,13 @@ func (w *writer) users(b *store.Batch) error {
 func (w *writer) balances(b *store.Batch) error {
 	r := balances.rows(len(b.Balances))
 	for id, v := range b.Balances {
-		d, t := &v.Details, &v.Records
+		d, records := &v.Details, &v.Records
 		r.int(int64(id), int64(v.Spendable), int64(v.Escrow),
 			int64(d.Accumulated), int64(d.Gifted), int64(d.Donated), int64(d.Admin), int64(d.Received),
-			int64(d.Recurring), int64(d.Awarded), int64(d.Styled),
-			t.Requests.Image, t.Requests.Text, t.Fulfilments.Image, t.Fulfilments.Text, t.Styles.Image, t.Styles.Text,
-			t.Usage.Image, t.Usage.Text, t.Contribution.Image, t.Contribution.Text)
+			int64(d.Recurring), int64(d.Awarded), int64(d.Styled))
+		for _, t := range []kudos.Tally{records.Requests, records.Fulfilments, records.Styles, records.Usage, records.Contribution} {
+			r.int(t.Image, t.Text, t.Alchemy)
+		}
 	}
 	w.add("balances", upsertBalances, balances, r)
 	return nil

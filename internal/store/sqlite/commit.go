@@ -10,6 +10,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"horde/internal/horde"
+	"horde/internal/kudos"
 	"horde/internal/store"
 )
 
@@ -170,8 +171,9 @@ func writeUsers(conn *sqlite.Conn, b *store.Batch) error {
 }
 
 const balanceColumns = "user_id, spendable, escrow, accumulated, gifted, donated, admin, received, recurring, awarded, " +
-	"styled, requests_image, requests_text, fulfilments_image, fulfilments_text, styles_image, styles_text, usage_image, " +
-	"usage_text, contribution_image, contribution_text"
+	"styled, requests_image, requests_text, requests_alchemy, fulfilments_image, fulfilments_text, fulfilments_alchemy, " +
+	"styles_image, styles_text, styles_alchemy, usage_image, usage_text, usage_alchemy, contribution_image, " +
+	"contribution_text, contribution_alchemy"
 
 func writeBalances(conn *sqlite.Conn, b *store.Batch) error {
 	if len(b.Balances) == 0 {
@@ -185,9 +187,10 @@ func writeBalances(conn *sqlite.Conn, b *store.Batch) error {
 		d, r := &v.Details, &v.Records
 		p.int(int64(id), int64(v.Spendable), int64(v.Escrow),
 			int64(d.Accumulated), int64(d.Gifted), int64(d.Donated), int64(d.Admin), int64(d.Received),
-			int64(d.Recurring), int64(d.Awarded), int64(d.Styled),
-			r.Requests.Image, r.Requests.Text, r.Fulfilments.Image, r.Fulfilments.Text, r.Styles.Image, r.Styles.Text,
-			r.Usage.Image, r.Usage.Text, r.Contribution.Image, r.Contribution.Text)
+			int64(d.Recurring), int64(d.Awarded), int64(d.Styled))
+		for _, t := range []kudos.Tally{r.Requests, r.Fulfilments, r.Styles, r.Usage, r.Contribution} {
+			p.int(t.Image, t.Text, t.Alchemy)
+		}
 		if err := p.run(); err != nil {
 			return fmt.Errorf("user %d: %w", id, err)
 		}

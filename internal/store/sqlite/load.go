@@ -321,7 +321,7 @@ func readBalances(l *loader, first, last int64) (list []balanceRow, err error) {
 				*amount = horde.Kudos(c.int())
 			}
 			for _, t := range []*kudos.Tally{&r.Requests, &r.Fulfilments, &r.Styles, &r.Usage, &r.Contribution} {
-				t.Image, t.Text = c.int(), c.int()
+				t.Image, t.Text, t.Alchemy = c.int(), c.int(), c.int()
 			}
 			list = append(list, row)
 			return nil
