@@ -22,6 +22,7 @@ import (
 	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/node"
+	"horde/internal/trace"
 	"horde/internal/web"
 	"horde/internal/worker"
 )
@@ -151,6 +152,12 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	cfg.Listen = l.Addr().String()
 	cfg.Database, cfg.NodeAddress = c.Database, c.NodeAddress
+	flush, err := trace.Setup(ctx, cfg.Version)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer flush()
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		l.Close()

@@ -22,6 +22,7 @@ import (
 	"horde/internal/api/schema"
 	"horde/internal/horde"
 	"horde/internal/limit"
+	"horde/internal/trace"
 )
 
 // Options is what a [Router] is made of. The zero value serves: it trusts no proxy, limits nothing and logs to
@@ -221,10 +222,12 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (r *Router) serve(w http.ResponseWriter, req *http.Request) {
 	answer := &response{ResponseWriter: w, meter: r.meters.unmatched}
 	began := time.Now()
+	req, span := trace.Serving(req)
 	defer func() {
 		if p := recover(); p != nil {
 			r.recovered(answer, req, p)
 		}
+		span.Served(req.Method, req.Pattern, answer.status, RequestID(req.Context()))
 		took := time.Since(began)
 		answer.meter.count(answer.status, took)
 		if r.log.Enabled(req.Context(), r.callLevel) {

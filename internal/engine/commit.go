@@ -12,6 +12,7 @@ import (
 	"horde/internal/horde"
 	"horde/internal/kudos"
 	"horde/internal/store"
+	"horde/internal/trace"
 )
 
 // batch is what changed since the last one was sealed. Engine.mu guards it while it is open; then it belongs to the
@@ -159,9 +160,12 @@ func (e *Engine) durable(ctx context.Context, batches ...*batch) error {
 				woken = true
 				e.nudge()
 			}
+			_, span := trace.Start(ctx, "wait for the record")
 			select {
 			case <-b.done:
+				span.End(b.err)
 			case <-ctx.Done():
+				span.End(ctx.Err())
 				return ctx.Err()
 			}
 		}
@@ -238,7 +242,11 @@ func (e *Engine) write() (*batch, error) {
 		return b, errDoubt
 	}
 	began := time.Now()
-	if err := e.Store.Commit(context.Background(), s); err != nil {
+	ctx, span := trace.Start(context.Background(), "commit")
+	span.Int("horde.changes", b.size())
+	err := e.Store.Commit(ctx, s)
+	span.End(err)
+	if err != nil {
 		return b, err
 	}
 	e.meters.commitTime.Observe(time.Since(began).Seconds())

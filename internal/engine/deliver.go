@@ -13,6 +13,7 @@ import (
 	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/trace"
 )
 
 // maxMetadata is how many notes a result may carry.
@@ -117,7 +118,9 @@ func (e *Engine) keepImage(ctx context.Context, d *delivery) error {
 	id, _ := horde.ParseJobID(d.id)
 	key := blob.Result(id.String())
 	if d.generation == uploaded {
-		_, err := e.Blobs.Seal(ctx, key)
+		sealing, span := trace.Start(ctx, "seal image")
+		_, err := e.Blobs.Seal(sealing, key)
+		span.End(err)
 		d.stored = err == nil
 		return err
 	}

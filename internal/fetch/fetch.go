@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"horde/internal/trace"
 )
 
 // What can go wrong, for errors.Is. The errors of a Client wrap exactly one of these, or context.Canceled, or
@@ -136,7 +138,7 @@ func New(cfg Config) *Client {
 		TLSHandshakeTimeout:    cfg.Timeout,
 		TLSClientConfig:        &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
-	c.http = &http.Client{Transport: c.transport, CheckRedirect: c.checkRedirect}
+	c.http = &http.Client{Transport: trace.Transport("fetch", c.transport), CheckRedirect: c.checkRedirect}
 	return c
 }
 
