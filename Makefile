@@ -37,10 +37,15 @@ bench: ## Run the benchmarks of the path of a job.
 bench-horde: ## Measure whole lifecycles against the targets of docs/performance.md (most of an hour).
 	hack/bench.sh
 
+ROUNDS ?= 1000
+
+crash: ## Kill a server on SQLite ROUNDS times (1000) under load, and look each time for what it had acknowledged.
+	HORDE_TEST_CRASH_ROUNDS=$(ROUNDS) go test ./internal/node -run '^TestKillsUnderLoadLoseNothing$$' -v -timeout 0
+
 crash-cluster: ## Take the leader of three nodes on PostgreSQL away N times under load (default 60), and look for what was lost.
 	HORDE_TEST_REQUIRE=1 HORDE_TEST_CLUSTER_ROUNDS=$(or $(N),60) go test ./internal/node -run '^TestLeadersThatDieOrSleepLoseNothing$$' -v -timeout 0
 
 test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
 	hack/test-comfyui.sh "$(PARTS)"
 
-.PHONY: help build test quick parts fuzz sim bench bench-horde crash-cluster test-comfyui
+.PHONY: help build test quick parts fuzz sim bench bench-horde crash crash-cluster test-comfyui

@@ -15,15 +15,12 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"horde/internal/engine"
-	"horde/internal/horde"
 	"horde/internal/node"
 	"horde/internal/pgtest"
 	"horde/internal/store/postgres"
@@ -79,34 +76,18 @@ type cluster struct {
 	record   *postgres.Store // to see who leads; it never does itself
 	nodes    [3]atomic.Pointer[child]
 
-	requester, owner string
-
-	mu       sync.Mutex // guards what follows
-	round    int
-	requests map[string]int // accepted: id to round
-	popped   map[string]int // job to round
-	paid     map[string]int // job to round
+	*journal
 }
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, database: pgtest.Database(t), requests: map[string]int{}, popped: map[string]int{}, paid: map[string]int{}}
+	c := &cluster{t: t, database: pgtest.Database(t)}
 	var err error
 	if c.record, err = postgres.Open(t.Context(), c.database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.record.Close() })
-	// Nobody leads yet, so the commands do.
-	user := func(name string, roles horde.Roles) string {
-		var a node.Account
-		if err := node.Administer(t.Context(), c.config(), "create", engine.NewUser{
-			Name: name, OAuthID: "g_" + name, Kudos: 1_000_000_000_00, Concurrency: 5000, Roles: roles,
-		}, &a); err != nil {
-			t.Fatal(err)
-		}
-		return a.Key
-	}
-	c.requester, c.owner = user("requester", 0), user("owner", horde.Trusted)
+	c.journal = newJournal(t, c.config()) // nobody leads yet, so the commands do
 	for i := range c.nodes {
 		c.nodes[i].Store(startMember(t, c.database))
 	}
@@ -154,49 +135,16 @@ func (c *cluster) any(but int) *child {
 	return c.nodes[i].Load()
 }
 
-// note remembers what was acknowledged.
-func (c *cluster) note(of map[string]int, id string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	of[id] = c.round
-}
-
-// work plays lifecycles through any node until stop is closed. What is not answered, or refused, is not noted.
-func (c *cluster) work(i int, stop chan struct{}) {
-	worker := fmt.Sprintf("worker %d", i%4)
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-		}
-		status, body := c.any(-1).call("POST", "/generate/text/async", c.requester, map[string]any{"prompt": "x", "models": []string{"some model"}})
-		if status == http.StatusAccepted {
-			c.note(c.requests, body["id"].(string))
-		}
-		if status == 0 {
-			time.Sleep(20 * time.Millisecond)
-		}
-		status, body = c.any(-1).call("POST", "/generate/text/pop", c.owner, map[string]any{"name": worker, "models": []string{"some model"}})
-		job, _ := body["id"].(string)
-		if status != http.StatusOK || job == "" {
-			continue
-		}
-		c.note(c.popped, job)
-		status, _ = c.any(-1).call("POST", "/generate/text/submit", c.owner, map[string]any{"id": job, "generation": "answer to " + job})
-		if status == http.StatusOK {
-			c.note(c.paid, job)
-		}
-	}
+// anywhere makes a call to any node.
+func (c *cluster) anywhere(method, path, key string, body any) reply {
+	return c.any(-1).ask(method, path, key, body)
 }
 
 // back measures how long it takes until a change that was asked for after now is acknowledged by a node other than one.
 func (c *cluster) back(but int) time.Duration {
 	began := time.Now()
 	for time.Since(began) < time.Minute {
-		status, body := c.any(but).call("POST", "/generate/text/async", c.requester, map[string]any{"prompt": "x", "models": []string{"some model"}})
-		if status == http.StatusAccepted {
-			c.note(c.requests, body["id"].(string))
+		if r := c.submit(c.any(but).ask, false); r.status == http.StatusAccepted {
 			return time.Since(began)
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -206,68 +154,29 @@ func (c *cluster) back(but int) time.Duration {
 }
 
 // settled repeats a call through any node until it is answered by an engine.
-func (c *cluster) settled(method, path, key string, body any) (int, map[string]any) {
+func (c *cluster) settled(method, path, key string, body any) (r reply) {
 	for range 100 {
-		status, answer := c.any(-1).call(method, path, key, body)
-		if status != 0 && status != http.StatusServiceUnavailable {
-			return status, answer
+		if r = c.anywhere(method, path, key, body); r.status != 0 && r.status != http.StatusServiceUnavailable {
+			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return 0, nil
+	return r
 }
 
-// check looks for everything that was acknowledged in this round and the two before: requests are kept for 20 minutes.
-func (c *cluster) check() {
+// look looks for everything that was acknowledged by any node.
+func (c *cluster) look() {
 	c.t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, noted := range []map[string]int{c.requests, c.popped, c.paid} {
-		for id, round := range noted {
-			if round < c.round-2 {
-				delete(noted, id)
-			}
+	var report node.AuditReport
+	c.check(c.t, c.settled, func() node.AuditReport {
+		var err error
+		if report, err = node.Audit(c.t.Context(), c.config()); err != nil {
+			c.t.Fatal(err)
 		}
-	}
-	results := map[string]int{}
-	for id := range c.requests {
-		status, body := c.settled("GET", "/generate/text/status/"+id, "", nil)
-		if status != http.StatusOK {
-			c.t.Fatalf("round %d: the accepted request %s is answered with %d", c.round, id, status)
-		}
-		if sum := body["finished"].(float64) + body["processing"].(float64) + body["waiting"].(float64); sum != 1 {
-			c.t.Errorf("round %d: request %s accounts for %g results of 1", c.round, id, sum)
-		}
-		for _, g := range body["generations"].([]any) {
-			results[g.(map[string]any)["text"].(string)]++
-		}
-	}
-	for job, round := range c.paid {
-		// A request that was accepted without an answer has its result too, and nobody knows its id.
-		if n := results["answer to "+job]; n > 1 {
-			c.t.Errorf("round %d: the result of job %s, paid in round %d, is there %d times", c.round, job, round, n)
-		}
-	}
-	for job, round := range c.popped {
-		status, body := c.settled("POST", "/generate/text/submit", c.owner, map[string]any{"id": job, "generation": "answer to " + job})
-		_, paid := c.paid[job]
-		switch rc := body["rc"]; {
-		case paid && rc != "DuplicateGen":
-			c.t.Errorf("round %d: the job %s, paid in round %d, can be delivered again: %d %v", c.round, job, round, status, body)
-		case !paid && status != http.StatusOK && rc != "DuplicateGen":
-			c.t.Errorf("round %d: the job %s, handed out in round %d, cannot be delivered: %d %v", c.round, job, round, status, body)
-		}
-		c.paid[job] = round
-	}
-	report, err := node.Audit(c.t.Context(), c.config())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if len(report.Findings) > 0 {
-		c.t.Fatalf("round %d: the audit finds:\n%s", c.round, strings.Join(report.Findings, "\n"))
-	}
+		return report
+	})
 	c.t.Logf("round %d: %d requests accepted, %d jobs handed out and paid in the last three rounds; %d events, the audit is clean",
-		c.round, len(c.requests), len(c.popped), report.Events)
+		c.round, len(c.requests), len(c.jobs), report.Events)
 }
 
 // TestLeadersThatDieOrSleepLoseNothing takes the leader of three nodes away under load, time and again: it is killed, stopped
@@ -293,7 +202,7 @@ func TestLeadersThatDieOrSleepLoseNothing(t *testing.T) {
 		stop := make(chan struct{})
 		var clients sync.WaitGroup
 		for i := range 60 {
-			clients.Go(func() { c.work(i, stop) })
+			clients.Go(func() { c.work(i, c.anywhere, stop) })
 		}
 		time.Sleep(time.Duration(1000+rand.IntN(1000)) * time.Millisecond)
 		way := ways[c.round%len(ways)]
@@ -303,12 +212,9 @@ func TestLeadersThatDieOrSleepLoseNothing(t *testing.T) {
 		close(stop)
 		clients.Wait()
 		t.Logf("round %d: the leader was %s; changes were acknowledged again after %v", c.round, way.name, took.Round(time.Millisecond))
-		c.check()
-		if t.Failed() {
-			return
-		}
+		c.look()
 	}
-	if len(c.paid) == 0 {
+	if c.delivered == 0 {
 		t.Fatal("no job was paid: the test shows nothing")
 	}
 	for name, all := range times {
