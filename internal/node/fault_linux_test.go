@@ -208,13 +208,10 @@ func TestOutagesOfTheDisk(t *testing.T) {
 func (j *journal) reads(t *testing.T, call caller) {
 	t.Helper()
 	j.mu.Lock()
-	ids := slices.Collect(maps.Keys(j.requests))
+	ids, requests := slices.Collect(maps.Keys(j.requests)), maps.Clone(j.requests)
 	j.mu.Unlock()
 	for _, id := range ids[:min(50, len(ids))] {
-		r := call("GET", "/generate/text/status/"+id, "", nil)
-		if r.status == http.StatusNotFound {
-			r = call("GET", "/generate/status/"+id, "", nil)
-		}
+		r := call("GET", j.path(requests[id].image)+"/status/"+id, "", nil)
 		if r.status == http.StatusServiceUnavailable {
 			continue
 		}
