@@ -17,7 +17,7 @@ import (
 // to be mounted at PathPrefix, with the path as the client sent it.
 //
 // GET and PUT succeed with 200. 403: the signature is wrong or has expired. 404: no such object. 409: an upload to an
-// object that was accepted already. 413: an upload that is too large. 507: no room left.
+// object that was accepted already. 413: an upload that is too large. 503 with Retry-After: no room left, or a disk that fails.
 func (d *Disk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Access-Control-Allow-Origin", "*")
@@ -95,10 +95,10 @@ func (d *Disk) fail(w http.ResponseWriter, err error) {
 		refuse(w, ErrTooLarge.Error(), http.StatusRequestEntityTooLarge)
 	case errors.Is(err, ErrFull):
 		d.cfg.Log.Error("objects cannot be stored", "err", err)
-		refuse(w, ErrFull.Error(), http.StatusInsufficientStorage)
+		refuseForNow(w, "There is no room for images at the moment. Try again shortly.")
 	case isPathError(err):
 		d.cfg.Log.Error("object store failed", "err", err)
-		refuse(w, "the object store failed", http.StatusInternalServerError)
+		refuseForNow(w, "Images cannot be kept at the moment. Try again shortly.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		refuse(w, "the upload took too long", http.StatusRequestTimeout)
 	case errors.Is(err, context.Canceled):
@@ -107,6 +107,15 @@ func (d *Disk) fail(w http.ResponseWriter, err error) {
 		// All else came from reading the body.
 		refuse(w, "the upload broke off", http.StatusBadRequest)
 	}
+}
+
+// retryAfter is when somebody whose object could not be stored or read for a reason of the disk may try again, in seconds.
+const retryAfter = "5"
+
+// refuseForNow refuses what may succeed when the disk has recovered.
+func refuseForNow(w http.ResponseWriter, message string) {
+	w.Header().Set("Retry-After", retryAfter)
+	refuse(w, message, http.StatusServiceUnavailable)
 }
 
 // refuse answers with an error in the form of the API: whoever follows a link that the API gave reads one form only.
