@@ -14,7 +14,7 @@ build: ## Build the programs into bin/.
 
 test: parts ## Install what the tests need where that can be done, and run everything.
 	hack/check.sh
-	hack/fuzz.sh 2s 60
+	hack/fuzz.sh 500x 60
 	hack/test.sh
 
 quick: ## Run the tests with what is installed already; what is missing is skipped.

@@ -3,7 +3,8 @@
 #
 # Runs fuzz targets.
 #
-#   hack/fuzz.sh TIME          every target for TIME ("60s")
+#   hack/fuzz.sh TIME          every target for TIME ("60s", or "500x" for so many inputs: a time as short as seconds
+#                              sometimes fails by ending)
 #   hack/fuzz.sh TIME SECONDS  as many as fit into so many seconds in all, beginning with another one each hour
 #
 # What the targets found before lies in testdata/fuzz, and every plain run of the tests goes through it.
