@@ -71,7 +71,7 @@ func quiet() *slog.Logger {
 
 // exists refuses a directory that holds no horde: a mistyped one must not pass for an empty horde.
 func (f dataFlag) exists() error {
-	if _, err := os.Stat(filepath.Join(f.Data, node.RecordFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(f.Data, node.RecordFile)); err != nil && !node.Running(f.Data) {
 		return fmt.Errorf("there is no horde in %s", f.Data)
 	}
 	return nil

@@ -198,6 +198,15 @@ func Administer(ctx context.Context, cfg Config, name string, in, out any) error
 	return json.Unmarshal(answer, out)
 }
 
+// Running tells whether a node that keeps its things in dir answers, wherever its record is.
+func Running(dir string) bool {
+	c, err := net.DialTimeout("unix", filepath.Join(dir, adminSocket), time.Second)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
 // errNoNode says that nobody answers on the socket.
 var errNoNode = errors.New("no node is running")
 

@@ -57,8 +57,8 @@ func (w *watch) metrics() http.Handler {
 
 // healthz answers while the process lives.
 func (w *watch) healthz(rw http.ResponseWriter, _ *http.Request) {
-	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = rw.Write([]byte("ok\n"))
+	rw.Header().Set("Content-Type", "application/json")
+	_, _ = rw.Write([]byte("{\"status\":\"ok\"}\n"))
 }
 
 const (

@@ -110,3 +110,14 @@ func TestWhatIsServedWhere(t *testing.T) {
 		t.Errorf("readiness: %s", a.Text)
 	}
 }
+
+func TestRunningIsAskedOfTheSocket(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t)
+	if !node.Running(n.Data) {
+		t.Error("a node that serves does not run")
+	}
+	if node.Running(t.TempDir()) {
+		t.Error("a node runs in an empty directory")
+	}
+}
