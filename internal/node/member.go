@@ -18,6 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"horde/internal/api"
 	v2 "horde/internal/api/v2"
 	"horde/internal/modelref"
@@ -56,9 +59,12 @@ type Member struct {
 	local  *localPages
 	router *api.Router // of what is answered here; it knows who calls and how errors look
 	server *api.Server
-	admin  *adminServer
-	vouch  voucher
-	pass   passer
+	// metrics is nil where none are wanted.
+	metrics  net.Listener
+	registry *prometheus.Registry
+	admin    *adminServer
+	vouch    voucher
+	pass     passer
 
 	view   atomic.Pointer[view]
 	viewMu sync.Mutex // one view is replaced at a time
@@ -115,11 +121,29 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	m.setView(&view{})
 	m.models = own.loadModels(ctx)
 	var err error
-	if m.router, m.local, err = own.openLocal(m.status); err != nil {
+	if m.router, m.local, err = own.openLocal(m.status, m.readyz); err != nil {
 		return nil, err
 	}
 	m.server = api.NewServer(m, cfg.Log)
-	m.admin, err = listenAdmin(cfg.Data, m.administer)
+	m.registry = prometheus.NewRegistry()
+	m.registry.MustRegister(ofProcess(cfg.Version)...)
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_leader", Help: "1 on the node that leads and serves, 0 on others."},
+			func() float64 {
+				if m.serving() != nil {
+					return 1
+				}
+				return 0
+			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_calls_held", Help: "Calls that wait for a leader."},
+			func() float64 { return float64(m.held.Load()) }),
+	)
+	if m.metrics, err = listenMetrics(cfg.MetricsListen); err != nil {
+		return nil, err
+	}
+	if m.admin, err = listenAdmin(cfg.Data, m.administer); err != nil && m.metrics != nil {
+		m.metrics.Close()
+	}
 	return m, err
 }
 
@@ -175,6 +199,9 @@ func (m *Member) Serve(ctx context.Context, l net.Listener) error {
 	running.Go(func() { m.models.Run(background) })
 	running.Go(func() { paceCollector(background) })
 	running.Go(func() { m.admin.serve(background) })
+	if m.metrics != nil {
+		running.Go(func() { serveMetrics(background, m.metrics, prometheus.GathererFunc(m.gather), m.readyz) })
+	}
 	running.Go(func() { m.takePart(ctx, background, drain) })
 	go picture.Warm() // takes a second, ends by itself, and nobody waits for it
 	err := m.server.Serve(serving, l, drainFor)
@@ -313,6 +340,9 @@ func (m *Member) Handler() http.Handler { return m }
 // Close releases everything. Serve has returned, or was never called.
 func (m *Member) Close() error {
 	m.admin.close()
+	if m.metrics != nil {
+		_ = m.metrics.Close() // served, it is closed already
+	}
 	m.pass.close()
 	return m.record.Close()
 }
@@ -330,18 +360,50 @@ func (m *Member) status() string {
 	return "waits"
 }
 
+// serving is the node that this process leads with, nil while it does not.
+func (m *Member) serving() *Node {
+	if t := m.view.Load().term; t != nil && t.answers() {
+		return t.node
+	}
+	return nil
+}
+
+// gather collects what there is to see: of the process and, while it leads, of the engine.
+func (m *Member) gather() ([]*dto.MetricFamily, error) {
+	all := prometheus.Gatherers{m.registry}
+	if n := m.serving(); n != nil {
+		all = append(all, n.watch.registry)
+	}
+	return all.Gather()
+}
+
+// readyz answers 200 while calls are answered here, or passed on to somebody.
+func (m *Member) readyz(w http.ResponseWriter, _ *http.Request) {
+	role := map[string]any{"role": m.status()}
+	if n := m.serving(); n != nil {
+		found := n.watch.check()
+		role["checks"] = found
+		answerReady(w, allOK(found), role)
+		return
+	}
+	answerReady(w, m.view.Load().address != "", role)
+}
+
 // localPages are what a node answers without an engine: the pages, and what they load.
 type localPages struct {
 	mux    *http.ServeMux
 	router *api.Router
 }
 
-// HealthPath answers 200 as long as the process does.
-const HealthPath = "/healthz"
+// HealthPath answers 200 as long as the process does, ReadyPath while it can serve.
+const (
+	HealthPath = "/healthz"
+	ReadyPath  = "/readyz"
+)
 
 // openLocal makes the router of a node without an engine. It knows the API's operations too, for the page that lists them,
 // but only what pages registered to be read is asked of it.
-func (n *Node) openLocal(status func() string) (*api.Router, *localPages, error) {
+func (n *Node) openLocal(status func() string, readyz http.HandlerFunc) (*api.Router, *localPages, error) {
 	router := api.NewRouter(api.Options{
 		Node: n.name(), Log: n.Log, Limiter: n.limiter(), Exempt: n.RateLimitExempt, TrustedProxies: n.TrustedProxies, NotFound: v2.Gone,
 	})
@@ -363,6 +425,7 @@ func (n *Node) openLocal(status func() string) (*api.Router, *localPages, error)
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, "{\"status\":\"ok\",\"role\":%q}\n", status())
 	}))
+	router.Mount(ReadyPath, nil, readyz)
 	local := &localPages{http.NewServeMux(), router}
 	for _, op := range router.Routes("") {
 		if !known[op] && op.Method == http.MethodGet {

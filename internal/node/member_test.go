@@ -620,3 +620,79 @@ func TestALeaseEndsByEitherClock(t *testing.T) {
 		t.Error("a lease that is over by the wall clock is not over")
 	}
 }
+
+// TestMembersAreWatched scrapes a leader and a follower, lets the leader lead a second time, and asks both whether they are
+// ready.
+func TestMembersAreWatched(t *testing.T) {
+	t.Parallel()
+	c := newCommon()
+	metrics := func(cfg *Config) { cfg.MetricsListen = "127.0.0.1:0" }
+	get := func(url string) (int, string) {
+		t.Helper()
+		a := ask4(t, "GET", url, "")
+		return a.status, a.text
+	}
+	until := func(m *running, role string) {
+		t.Helper()
+		await(t, "the node "+role, func() bool { return m.status() == role })
+	}
+	c.shut(true)
+	leader := serveMember(t, c, metrics)
+	until(leader, "waits")
+	if status, body := get(leader.url + ReadyPath); status != http.StatusServiceUnavailable || !strings.Contains(body, `"role":"waits"`) {
+		t.Errorf("without a leader: %d %s", status, body)
+	}
+	if status, body := get(leader.url + HealthPath); status != http.StatusOK || !strings.Contains(body, `"status":"ok"`) {
+		t.Errorf("without a leader: %d %s", status, body)
+	}
+	c.shut(false)
+	until(leader, "leads")
+	follower := serveMember(t, c, metrics)
+	until(follower, "follows")
+	look := func() {
+		t.Helper()
+		_, leads := get("http://" + leader.metrics.Addr().String() + "/metrics")
+		_, follows := get("http://" + follower.metrics.Addr().String() + "/metrics")
+		for _, want := range []string{"horde_leader 1\n", "horde_workers{", "go_goroutines ", "horde_build_info{"} {
+			if !strings.Contains(leads, want) {
+				t.Errorf("the leader does not show %s", want)
+			}
+		}
+		for _, want := range []string{"horde_leader 0\n", "go_goroutines ", "horde_build_info{", "horde_calls_held 0\n"} {
+			if !strings.Contains(follows, want) {
+				t.Errorf("the follower does not show %s", want)
+			}
+		}
+		if strings.Contains(follows, "horde_workers{") {
+			t.Error("the follower shows an engine")
+		}
+		for m, role := range map[*running]string{leader: "leads", follower: "follows"} {
+			if status, body := get(m.url + ReadyPath); status != http.StatusOK || !strings.Contains(body, `"role":"`+role+`"`) {
+				t.Errorf("the node that %s: %d %s", role, status, body)
+			}
+		}
+	}
+	look()
+	follower.stop()
+	epoch := leader.view.Load().epoch
+	c.depose()
+	await(t, "the leader leads again", func() bool { return leader.view.Load().epoch > epoch })
+	until(leader, "leads")
+	follower = serveMember(t, c, metrics)
+	until(follower, "follows")
+	look() // the second term is watched as the first was
+}
+
+// TestATakenMetricsPortIsFoundAtTheStart keeps a node from joining that could not lead later.
+func TestATakenMetricsPortIsFoundAtTheStart(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := Config{Data: t.TempDir(), Version: "test", MetricsListen: l.Addr().String(), Log: slog.New(slog.DiscardHandler)}
+	if m, err := join(t.Context(), cfg, &fellow{newCommon()}); err == nil || !strings.Contains(err.Error(), "metrics") {
+		t.Errorf("joined with %v: %v", m, err)
+	}
+}

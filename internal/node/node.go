@@ -108,6 +108,7 @@ type Node struct {
 	server  *api.Server
 	admin   *adminServer
 	metrics net.Listener // nil: none
+	watch   *watch
 	runners []func(context.Context)
 	active  atomic.Int64 // calls that are being handled
 }
@@ -155,8 +156,15 @@ func (n *Node) open(ctx context.Context) error {
 	n.store = db
 	models := n.loadModels(ctx)
 	n.runners = append(n.runners, paceCollector, models.Run)
+	if n.metrics, err = listenMetrics(n.MetricsListen); err != nil {
+		return err
+	}
 	if err := n.openOn(ctx, db, models, nil); err != nil {
 		return err
+	}
+	n.watch.registry.MustRegister(ofProcess(n.Version)...)
+	if n.metrics != nil {
+		n.runners = append(n.runners, func(ctx context.Context) { serveMetrics(ctx, n.metrics, n.watch.registry, n.watch.readyz) })
 	}
 	n.admin, err = listenAdmin(n.Data, func(ctx context.Context, name string, body []byte) ([]byte, error) {
 		return command(ctx, n.Engine, name, body)
@@ -216,15 +224,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if served, ok := images.(http.Handler); ok { // S3 is its own server
 		router.Mount(blob.PathPrefix, nil, served, http.MethodGet, http.MethodPut)
 	}
-	w := newWatch(n, router, hooks)
-	router.Mount("/healthz", nil, http.HandlerFunc(w.healthz))
-	router.Mount("/readyz", nil, http.HandlerFunc(w.readyz))
-	if n.MetricsListen != "" {
-		if n.metrics, err = net.Listen("tcp", n.MetricsListen); err != nil {
-			return fmt.Errorf("listen for metrics: %w", err)
-		}
-		n.runners = append(n.runners, func(ctx context.Context) { w.serveMetrics(ctx, n.metrics) })
-	}
+	n.watch = newWatch(n, router, hooks)
+	router.Mount(HealthPath, nil, http.HandlerFunc(healthz))
+	router.Mount(ReadyPath, nil, http.HandlerFunc(n.watch.readyz))
 	if n.Pages != nil {
 		n.Pages(n, router)
 	}

@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -38,12 +39,9 @@ func newWatch(n *Node, router *api.Router, hooks *webhook.Sender) *watch {
 		}, func() float64 { return float64(value(hooks.Counts())) })
 	}
 	w.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), router, n.Engine,
+		router, n.Engine,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_http_in_flight", Help: "Calls that are being handled."},
 			func() float64 { return float64(n.active.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "horde_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": n.Version},
-		}, func() float64 { return 1 }),
 		hook("ok", func(c webhook.Counts) int64 { return c.Delivered }),
 		hook("giveup", func(c webhook.Counts) int64 { return c.Failed }),
 		hook("dropped", func(c webhook.Counts) int64 { return c.Dropped }),
@@ -51,12 +49,18 @@ func newWatch(n *Node, router *api.Router, hooks *webhook.Sender) *watch {
 	return w
 }
 
-func (w *watch) metrics() http.Handler {
-	return promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{})
+// ofProcess are the metrics of a process, whether an engine runs in it or not.
+func ofProcess(version string) []prometheus.Collector {
+	return []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "horde_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+		}, func() float64 { return 1 }),
+	}
 }
 
 // healthz answers while the process lives.
-func (w *watch) healthz(rw http.ResponseWriter, _ *http.Request) {
+func healthz(rw http.ResponseWriter, _ *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
 	_, _ = rw.Write([]byte("{\"status\":\"ok\"}\n"))
 }
@@ -70,10 +74,21 @@ const (
 
 // readyz answers 200 when the node can serve, else 503; the document says why, in fixed words that tell nothing secret.
 func (w *watch) readyz(rw http.ResponseWriter, _ *http.Request) {
-	found, ready := w.check(), true
+	found := w.check()
+	answerReady(rw, allOK(found), map[string]any{"checks": found})
+}
+
+func allOK(found map[string]string) bool {
 	for _, state := range found {
-		ready = ready && state == "ok"
+		if state != "ok" {
+			return false
+		}
 	}
+	return true
+}
+
+func answerReady(rw http.ResponseWriter, ready bool, more map[string]any) {
+	more["ready"] = ready
 	status := http.StatusOK
 	if !ready {
 		status = http.StatusServiceUnavailable
@@ -81,7 +96,7 @@ func (w *watch) readyz(rw http.ResponseWriter, _ *http.Request) {
 	rw.Header().Set("Content-Type", "application/json; charset=utf-8")
 	rw.Header().Set("Cache-Control", "no-store")
 	rw.WriteHeader(status)
-	_ = json.NewEncoder(rw).Encode(map[string]any{"ready": ready, "checks": found})
+	_ = json.NewEncoder(rw).Encode(more)
 }
 
 func (w *watch) check() map[string]string {
@@ -117,12 +132,25 @@ func writable(dir string) bool {
 	return f.Close() == nil && err == nil
 }
 
+// listenMetrics opens the listener of the metrics, nil where none are wanted. It belongs to the process: one that cannot have
+// it does not start, rather than fail when it is to lead.
+func listenMetrics(address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for metrics: %w", err)
+	}
+	return l, nil
+}
+
 // serveMetrics answers /metrics, /healthz and /readyz on a listener of their own until ctx is done.
-func (w *watch) serveMetrics(ctx context.Context, l net.Listener) {
+func serveMetrics(ctx context.Context, l net.Listener, metrics prometheus.Gatherer, readyz http.HandlerFunc) {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", w.metrics())
-	mux.HandleFunc("GET /healthz", w.healthz)
-	mux.HandleFunc("GET /readyz", w.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /readyz", readyz)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
