@@ -237,7 +237,7 @@ func (w *writer) users(b *store.Batch) error {
 		r.time(u.MonthlyReceived)
 		r.suspicions(u.Suspicions)
 		r.time(u.WipedAt)
-		if err := r.document(userRest{User: u}); err != nil {
+		if err := r.document(store.UserRest{User: u}); err != nil {
 			return fmt.Errorf("user %d: %w", u.ID, err)
 		}
 	}
@@ -284,7 +284,7 @@ func (w *writer) workers(b *store.Batch) error {
 		r.text(k.Agent)
 		r.float(k.Speed)
 		r.int(int64(k.Uptime), int64(k.RewardedUptime))
-		if err := r.document(workerRest{Worker: k}); err != nil {
+		if err := r.document(store.WorkerRest{Worker: k}); err != nil {
 			return fmt.Errorf("worker %s: %w", k.ID, err)
 		}
 	}

@@ -10,34 +10,20 @@ import (
 
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/store"
 )
-
-// eventPage is how many events are read at a time. Between pages no connection and no transaction is held, because a reader
-// that stays in one keeps the server from reusing the room of rows that were changed.
-const eventPage = 1000
 
 var selectEvents = "SELECT " + events.columns() + " FROM events WHERE no >= $1 ORDER BY no LIMIT $2"
 
 // Events yields the ledger's events, page by page.
 func (s *Store) Events(ctx context.Context, first int64) iter.Seq2[*kudos.Event, error] {
-	return func(yield func(*kudos.Event, error) bool) {
-		for {
-			page, err := s.events(ctx, first)
-			if err != nil {
-				yield(nil, fmt.Errorf("postgres: events from %d: %w", first, err))
-				return
-			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-				first = e.No + 1
-			}
-			if len(page) < eventPage {
-				return
-			}
+	return store.EventPages(ctx, first, func(ctx context.Context, first int64) ([]*kudos.Event, error) {
+		page, err := s.events(ctx, first)
+		if err != nil {
+			return nil, fmt.Errorf("postgres: events from %d: %w", first, err)
 		}
-	}
+		return page, nil
+	})
 }
 
 func (s *Store) events(ctx context.Context, first int64) (page []*kudos.Event, err error) {
@@ -46,7 +32,7 @@ func (s *Store) events(ctx context.Context, first int64) (page []*kudos.Event, e
 		return nil, err
 	}
 	defer conn.Release()
-	err = each(ctx, conn.Conn(), selectEvents, numbers(first, eventPage), func(c *columns) error {
+	err = each(ctx, conn.Conn(), selectEvents, numbers(first, store.EventPage), func(c *columns) error {
 		e := &kudos.Event{
 			No: c.int(), Key: c.text(), Kind: kudos.EventKind(c.text()), At: c.time(), Work: horde.Kind(c.int()),
 			User: horde.UserID(c.int()), Owner: horde.UserID(c.int()), Worker: horde.WorkerID{UUID: c.id()},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -87,7 +86,7 @@ func (s *Store) load(ctx context.Context) (_ *store.State, err error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return l.state(), nil
+	return l.State(), nil
 }
 
 // loader is one connection of a load.
@@ -139,23 +138,7 @@ func (s *Store) snapshot(ctx context.Context) (_ []*loader, _ func(), err error)
 }
 
 // load collects what the tasks read. Each task writes to fields or slots of its own.
-type load struct {
-	settings *store.Settings
-	last     int64
-	system   map[kudos.AccountClass]horde.Kudos
-	workers  []*horde.Worker
-	earnings map[horde.WorkerID]kudos.Earnings
-	users    [][]*horde.User
-	balances [][]balanceRow
-	requests [][]*horde.Request
-	jobs     [][]*horde.Job
-	document []store.Document
-}
-
-type balanceRow struct {
-	user    horde.UserID
-	balance kudos.Balance
-}
+type load struct{ store.Pieces }
 
 // The queries of a load. Those that read a piece have an index that serves it; TestQueriesUseIndexes says so.
 var (
@@ -175,16 +158,16 @@ var (
 )
 
 func (l *load) plan(ctx context.Context, ld *loader) (tasks []task, err error) {
-	if l.requests, tasks, err = pieces(ctx, tasks, ld, "requests", "no", readRequests); err != nil {
+	if l.Requests, tasks, err = pieces(ctx, tasks, ld, "requests", "no", readRequests); err != nil {
 		return nil, err
 	}
 	if tasks, err = l.planJobs(ctx, tasks, ld); err != nil {
 		return nil, err
 	}
-	if l.users, tasks, err = pieces(ctx, tasks, ld, "users", "id", readUsers); err != nil {
+	if l.Users, tasks, err = pieces(ctx, tasks, ld, "users", "id", readUsers); err != nil {
 		return nil, err
 	}
-	if l.balances, tasks, err = pieces(ctx, tasks, ld, "balances", "user_id", readBalances); err != nil {
+	if l.Balances, tasks, err = pieces(ctx, tasks, ld, "balances", "user_id", readBalances); err != nil {
 		return nil, err
 	}
 	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem, l.readDocuments), nil
@@ -227,15 +210,15 @@ func (l *load) planJobs(ctx context.Context, tasks []task, ld *loader) ([]task, 
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	width := (high-low)/jobPieces + 1
-	l.jobs = make([][]*horde.Job, (high-low)/width+1)
-	for i := range l.jobs {
+	l.Jobs = make([][]*horde.Job, (high-low)/width+1)
+	for i := range l.Jobs {
 		first := low + uint64(i)*width
 		last := min(first+(width-1), high)
 		if last < first { // beyond the largest number
 			last = high
 		}
 		tasks = append(tasks, func(ctx context.Context, ld *loader) (err error) {
-			l.jobs[i], err = readJobs(ctx, ld, first, last)
+			l.Jobs[i], err = readJobs(ctx, ld, first, last)
 			return err
 		})
 	}
@@ -292,17 +275,17 @@ func readUsers(ctx context.Context, l *loader, first, last int64) (list []*horde
 			MonthlyKudos: horde.Kudos(c.int()), MonthlyReceived: c.time(), Suspicions: c.suspicions(),
 			WipedAt: c.time(),
 		}
-		c.document(&userRest{User: u})
+		c.document(&store.UserRest{User: u})
 		list = append(list, u)
 		return nil
 	})
 	return list, err
 }
 
-func readBalances(ctx context.Context, l *loader, first, last int64) (list []balanceRow, err error) {
+func readBalances(ctx context.Context, l *loader, first, last int64) (list []store.UserBalance, err error) {
 	err = each(ctx, l.conn, selectBalances, numbers(first, last), func(c *columns) error {
-		row := balanceRow{user: horde.UserID(c.int())}
-		b := &row.balance
+		row := store.UserBalance{User: horde.UserID(c.int())}
+		b := &row.Balance
 		d, r := &b.Details, &b.Records
 		for _, amount := range []*horde.Kudos{&b.Spendable, &b.Escrow, &d.Accumulated, &d.Gifted, &d.Donated, &d.Admin,
 			&d.Received, &d.Recurring, &d.Awarded, &d.Styled} {
@@ -324,8 +307,8 @@ func (l *load) readWorkers(ctx context.Context, ld *loader) error {
 			Created: c.time(), Paused: c.bool(), Maintenance: c.bool(), Suspicions: c.suspicions(), LastCheckIn: c.time(),
 			Agent: c.text(), Speed: c.float(), Uptime: c.duration(), RewardedUptime: c.duration(),
 		}
-		c.document(&workerRest{Worker: w})
-		l.workers = append(l.workers, w)
+		c.document(&store.WorkerRest{Worker: w})
+		l.Workers = append(l.Workers, w)
 		return nil
 	})
 	if err != nil {
@@ -335,9 +318,9 @@ func (l *load) readWorkers(ctx context.Context, ld *loader) error {
 }
 
 func (l *load) readEarnings(ctx context.Context, ld *loader) error {
-	l.earnings = map[horde.WorkerID]kudos.Earnings{}
+	l.Earnings = map[horde.WorkerID]kudos.Earnings{}
 	err := each(ctx, ld.conn, selectEarnings, nil, func(c *columns) error {
-		l.earnings[horde.WorkerID{UUID: c.id()}] = kudos.Earnings{
+		l.Earnings[horde.WorkerID{UUID: c.id()}] = kudos.Earnings{
 			Generated: horde.Kudos(c.int()), Uptime: horde.Kudos(c.int()), Contribution: c.int(), Fulfilments: c.int(),
 		}
 		return nil
@@ -350,8 +333,8 @@ func (l *load) readEarnings(ctx context.Context, ld *loader) error {
 
 func (l *load) readSettings(ctx context.Context, ld *loader) error {
 	err := each(ctx, ld.conn, selectSettings, nil, func(c *columns) error {
-		l.settings = &store.Settings{}
-		c.document(l.settings)
+		l.Settings = &store.Settings{}
+		c.document(l.Settings)
 		return nil
 	})
 	if err != nil {
@@ -361,16 +344,16 @@ func (l *load) readSettings(ctx context.Context, ld *loader) error {
 }
 
 func (l *load) readSystem(ctx context.Context, ld *loader) error {
-	l.system = map[kudos.AccountClass]horde.Kudos{}
+	l.System = map[kudos.AccountClass]horde.Kudos{}
 	err := each(ctx, ld.conn, selectSystem, nil, func(c *columns) error {
-		l.system[kudos.AccountClass(c.text())] = horde.Kudos(c.int())
+		l.System[kudos.AccountClass(c.text())] = horde.Kudos(c.int())
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("system accounts: %w", err)
 	}
 	err = each(ctx, ld.conn, lastEvent, nil, func(c *columns) error {
-		l.last = c.int()
+		l.LastEvent = c.int()
 		return nil
 	})
 	if err != nil {
@@ -381,30 +364,11 @@ func (l *load) readSystem(ctx context.Context, ld *loader) error {
 
 func (l *load) readDocuments(ctx context.Context, ld *loader) error {
 	err := each(ctx, ld.conn, selectDocuments, nil, func(c *columns) error {
-		l.document = append(l.document, store.Document{Kind: c.text(), ID: c.text(), Data: append([]byte{}, c.next()...)})
+		l.Documents = append(l.Documents, store.Document{Kind: c.text(), ID: c.text(), Data: append([]byte{}, c.next()...)})
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("documents: %w", err)
 	}
 	return nil
-}
-
-func (l *load) state() *store.State {
-	s := &store.State{
-		Settings: l.settings, Users: slices.Concat(l.users...), Workers: l.workers, Earnings: l.earnings,
-		Requests: slices.Concat(l.requests...), Jobs: slices.Concat(l.jobs...), System: l.system, LastEvent: l.last,
-		Documents: l.document,
-	}
-	n := 0
-	for _, piece := range l.balances {
-		n += len(piece)
-	}
-	s.Balances = make(map[horde.UserID]kudos.Balance, n)
-	for _, piece := range l.balances {
-		for _, row := range piece {
-			s.Balances[row.user] = row.balance
-		}
-	}
-	return s
 }

@@ -160,7 +160,7 @@ func writeUsers(conn *sqlite.Conn, b *store.Batch) error {
 		p.time(u.MonthlyReceived)
 		p.suspicions(u.Suspicions)
 		p.time(u.WipedAt)
-		if err := p.document(userRest{User: u}); err != nil {
+		if err := p.document(store.UserRest{User: u}); err != nil {
 			return err
 		}
 		if err := p.run(); err != nil {
@@ -238,7 +238,7 @@ func writeWorkers(conn *sqlite.Conn, b *store.Batch) error {
 		p.text(w.Agent)
 		p.float(w.Speed)
 		p.int(int64(w.Uptime), int64(w.RewardedUptime))
-		if err := p.document(workerRest{Worker: w}); err != nil {
+		if err := p.document(store.WorkerRest{Worker: w}); err != nil {
 			return fmt.Errorf("worker %s: %w", w.ID, err)
 		}
 		if err := p.run(); err != nil {

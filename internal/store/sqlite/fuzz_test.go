@@ -22,18 +22,18 @@ func FuzzDocuments(f *testing.F) {
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		var u horde.User
-		if json.Unmarshal(document, &userRest{User: &u}) == nil {
+		if json.Unmarshal(document, &store.UserRest{User: &u}) == nil {
 			if u.ID != 0 || u.Name != "" || u.Roles != 0 || u.KeyHash != (horde.User{}).KeyHash {
 				t.Errorf("the document sets columns: %+v", u)
 			}
-			again(t, &u, func(v *horde.User) any { return &userRest{User: v} })
+			again(t, &u, func(v *horde.User) any { return &store.UserRest{User: v} })
 		}
 		var w horde.Worker
-		if json.Unmarshal(document, &workerRest{Worker: &w}) == nil {
+		if json.Unmarshal(document, &store.WorkerRest{Worker: &w}) == nil {
 			if w.ID != (horde.WorkerID{}) || w.Owner != 0 || w.Name != "" || w.Maintenance || w.Paused {
 				t.Errorf("the document sets columns: %+v", w)
 			}
-			again(t, &w, func(v *horde.Worker) any { return &workerRest{Worker: v} })
+			again(t, &w, func(v *horde.Worker) any { return &store.WorkerRest{Worker: v} })
 		}
 		roundTrip[store.Settings](t, document)
 		roundTrip[[]horde.Metadata](t, document)

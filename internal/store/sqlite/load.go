@@ -73,7 +73,7 @@ func (s *Store) load(ctx context.Context) (_ *store.State, err error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return l.state(), nil
+	return l.State(), nil
 }
 
 // loader is one connection with what its owner needs for decoding.
@@ -118,36 +118,20 @@ func (s *Store) snapshot(ctx context.Context, n int) (_ []*loader, closeAll func
 }
 
 // load collects what the tasks read. Each task writes to fields or slots of its own.
-type load struct {
-	settings *store.Settings
-	last     int64
-	system   map[kudos.AccountClass]horde.Kudos
-	document []store.Document
-	workers  []*horde.Worker
-	earnings map[horde.WorkerID]kudos.Earnings
-	users    [][]*horde.User
-	balances [][]balanceRow
-	requests [][]*horde.Request
-	jobs     [][]*horde.Job
-}
-
-type balanceRow struct {
-	user    horde.UserID
-	balance kudos.Balance
-}
+type load struct{ store.Pieces }
 
 func (l *load) plan(conn *sqlite.Conn) (tasks []task, err error) {
-	l.requests, tasks, err = pieces(tasks, conn, "requests", "no", readRequests)
+	l.Requests, tasks, err = pieces(tasks, conn, "requests", "no", readRequests)
 	if err != nil {
 		return nil, err
 	}
 	if tasks, err = l.planJobs(tasks, conn); err != nil {
 		return nil, err
 	}
-	if l.users, tasks, err = pieces(tasks, conn, "users", "id", readUsers); err != nil {
+	if l.Users, tasks, err = pieces(tasks, conn, "users", "id", readUsers); err != nil {
 		return nil, err
 	}
-	if l.balances, tasks, err = pieces(tasks, conn, "balances", "user_id", readBalances); err != nil {
+	if l.Balances, tasks, err = pieces(tasks, conn, "balances", "user_id", readBalances); err != nil {
 		return nil, err
 	}
 	return append(tasks, l.readWorkers, l.readEarnings, l.readSettings, l.readSystem, l.readDocuments), nil
@@ -193,15 +177,15 @@ func (l *load) planJobs(tasks []task, conn *sqlite.Conn) ([]task, error) {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	width := (high-low)/jobPieces + 1
-	l.jobs = make([][]*horde.Job, (high-low)/width+1)
-	for i := range l.jobs {
+	l.Jobs = make([][]*horde.Job, (high-low)/width+1)
+	for i := range l.Jobs {
 		first := low + uint64(i)*width
 		last := min(first+(width-1), high)
 		if last < first { // beyond the largest number
 			last = high
 		}
 		tasks = append(tasks, func(ld *loader) (err error) {
-			l.jobs[i], err = readJobs(ld, first, last)
+			l.Jobs[i], err = readJobs(ld, first, last)
 			return err
 		})
 	}
@@ -301,7 +285,7 @@ func readUsers(l *loader, first, last int64) (list []*horde.User, err error) {
 				MonthlyKudos: horde.Kudos(c.int()), MonthlyReceived: c.time(), Suspicions: c.suspicions(),
 				WipedAt: c.time(),
 			}
-			if err := c.document(&userRest{User: u}); err != nil {
+			if err := c.document(&store.UserRest{User: u}); err != nil {
 				return fmt.Errorf("user %d: %w", u.ID, err)
 			}
 			list = append(list, u)
@@ -310,11 +294,11 @@ func readUsers(l *loader, first, last int64) (list []*horde.User, err error) {
 	return list, err
 }
 
-func readBalances(l *loader, first, last int64) (list []balanceRow, err error) {
+func readBalances(l *loader, first, last int64) (list []store.UserBalance, err error) {
 	err = each(l.conn, selectBalances, between(first, last),
 		func(c *columns) error {
-			row := balanceRow{user: horde.UserID(c.int())}
-			b := &row.balance
+			row := store.UserBalance{User: horde.UserID(c.int())}
+			b := &row.Balance
 			d, r := &b.Details, &b.Records
 			for _, amount := range []*horde.Kudos{&b.Spendable, &b.Escrow, &d.Accumulated, &d.Gifted, &d.Donated, &d.Admin,
 				&d.Received, &d.Recurring, &d.Awarded, &d.Styled} {
@@ -336,10 +320,10 @@ func (l *load) readWorkers(ld *loader) error {
 			Created: c.time(), Paused: c.bool(), Maintenance: c.bool(), Suspicions: c.suspicions(), LastCheckIn: c.time(),
 			Agent: c.text(), Speed: c.float(), Uptime: c.duration(), RewardedUptime: c.duration(),
 		}
-		if err := c.document(&workerRest{Worker: w}); err != nil {
+		if err := c.document(&store.WorkerRest{Worker: w}); err != nil {
 			return fmt.Errorf("worker %s: %w", w.ID, err)
 		}
-		l.workers = append(l.workers, w)
+		l.Workers = append(l.Workers, w)
 		return nil
 	})
 	if err != nil {
@@ -349,9 +333,9 @@ func (l *load) readWorkers(ld *loader) error {
 }
 
 func (l *load) readEarnings(ld *loader) error {
-	l.earnings = map[horde.WorkerID]kudos.Earnings{}
+	l.Earnings = map[horde.WorkerID]kudos.Earnings{}
 	err := each(ld.conn, "SELECT "+earningsColumns+" FROM earnings", nil, func(c *columns) error {
-		l.earnings[horde.WorkerID{UUID: c.id()}] = kudos.Earnings{
+		l.Earnings[horde.WorkerID{UUID: c.id()}] = kudos.Earnings{
 			Generated: horde.Kudos(c.int()), Uptime: horde.Kudos(c.int()), Contribution: c.int(), Fulfilments: c.int(),
 		}
 		return nil
@@ -364,8 +348,8 @@ func (l *load) readEarnings(ld *loader) error {
 
 func (l *load) readSettings(ld *loader) error {
 	err := each(ld.conn, "SELECT data FROM settings", nil, func(c *columns) error {
-		l.settings = &store.Settings{}
-		return c.document(l.settings)
+		l.Settings = &store.Settings{}
+		return c.document(l.Settings)
 	})
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
@@ -374,13 +358,13 @@ func (l *load) readSettings(ld *loader) error {
 }
 
 func (l *load) readSystem(ld *loader) error {
-	l.system = map[kudos.AccountClass]horde.Kudos{}
+	l.System = map[kudos.AccountClass]horde.Kudos{}
 	err := each(ld.conn, "SELECT account, balance FROM system_accounts", nil, func(c *columns) error {
-		l.system[kudos.AccountClass(c.text())] = horde.Kudos(c.int())
+		l.System[kudos.AccountClass(c.text())] = horde.Kudos(c.int())
 		return nil
 	})
 	if err == nil {
-		l.last, err = highest(ld.conn, lastEvent)
+		l.LastEvent, err = highest(ld.conn, lastEvent)
 	}
 	if err != nil {
 		return fmt.Errorf("system accounts: %w", err)
@@ -394,30 +378,11 @@ func (l *load) readDocuments(ld *loader) error {
 		i := c.next()
 		d.Data = make([]byte, c.ColumnLen(i))
 		c.ColumnBytes(i, d.Data)
-		l.document = append(l.document, d)
+		l.Documents = append(l.Documents, d)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("documents: %w", err)
 	}
 	return nil
-}
-
-func (l *load) state() *store.State {
-	s := &store.State{
-		Settings: l.settings, Users: slices.Concat(l.users...), Workers: l.workers, Earnings: l.earnings,
-		Requests: slices.Concat(l.requests...), Jobs: slices.Concat(l.jobs...), System: l.system, LastEvent: l.last,
-		Documents: l.document,
-	}
-	n := 0
-	for _, piece := range l.balances {
-		n += len(piece)
-	}
-	s.Balances = make(map[horde.UserID]kudos.Balance, n)
-	for _, piece := range l.balances {
-		for _, row := range piece {
-			s.Balances[row.user] = row.balance
-		}
-	}
-	return s
 }
