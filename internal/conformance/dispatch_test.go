@@ -500,6 +500,7 @@ func TestDispatch16PausedWorkersGetDecoys(t *testing.T) {
 			if got := s.status(kind, id).list("generations"); len(got) != 0 {
 				t.Errorf("the client sees the decoy: %v", got)
 			}
+			s.shows(s.get("/status/performance", account{}), fields{"past_minute_megapixelsteps": 0, "past_minute_tokens": 0})
 			// Its own requests are real.
 			own := s.submit(kind, w, `{"prompt":"x","models":["Deliberate","test/7B"]}`)
 			s.job(pop(w, "w", nil))

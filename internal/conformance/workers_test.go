@@ -211,7 +211,7 @@ func TestB093ModelsAreCountedExactly(t *testing.T) {
 		pop := func() answer { return s.popText(w, "w", fields{"threads": 2}) }
 		s.noJob(pop())
 		s.shows(model(), fields{"name": "test/7B", "type": "text", "count": 2, "queued": 0, "jobs": 0, "eta": 0, "performance": 0})
-		s.text(u, `{"prompt":"x","models":["test/7B"],"params":{"n":5,"max_length":100}}`)
+		request := s.text(u, `{"prompt":"x","models":["test/7B"],"params":{"n":5,"max_length":100}}`)
 		s.shows(model(), fields{"count": 2, "queued": 500, "jobs": 5, "eta": 10000})
 		id := s.job(pop())
 		time.Sleep(10 * time.Second)
@@ -224,6 +224,12 @@ func TestB093ModelsAreCountedExactly(t *testing.T) {
 		})
 		time.Sleep(61 * time.Second)
 		s.shows(s.get("/status/performance", account{}), fields{"past_minute_tokens": 0})
+
+		// What still runs of a cancelled request counts nowhere.
+		s.job(pop())
+		s.want(s.call("DELETE", "/generate/text/status/"+request, account{}, nil), http.StatusOK)
+		s.shows(model(), fields{"queued": 0, "jobs": 0})
+		s.shows(s.get("/status/performance", account{}), fields{"queued_text_requests": 0, "queued_tokens": 0})
 	})
 }
 

@@ -246,8 +246,12 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	if o.Kind == horde.Text {
 		things = float64(kudos.Tokens(d.result, *o.Text.MaxLength))
 	}
-	e.measure(w, j, things, now)
+	speed := e.measure(w, j, things, now)
 	reward := e.price(j, d, ref)
+	if j.Decoy {
+		return reward // the result is thrown away, and nothing moves
+	}
+	e.pulse[o.Kind].add(now, j.Model, things, speed)
 	meters := e.meters.kinds[o.Kind]
 	if d.censored {
 		meters.censored.Inc()
@@ -255,9 +259,6 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 		meters.delivered.Inc()
 	}
 	meters.jobTime.Observe(now.Sub(j.Started).Seconds())
-	if j.Decoy {
-		return reward // the result is thrown away, and nothing moves
-	}
 	j.Result, j.Stored, j.Seed, j.Censored, j.Metadata = d.result, d.stored, d.seed, d.censored, d.metadata
 	j.Reward, j.WorkerName = reward, w.Name
 
@@ -315,15 +316,14 @@ const (
 )
 
 // measure takes down how fast the job was, and suspects what cannot be.
-func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) {
-	speed := 1.0
+func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) (speed float64) {
+	speed = 1
 	if took := now.Sub(j.Started).Seconds(); took > 0 {
 		speed = math.Round(things/took*10) / 10
 	}
 	kind := j.request.Order.Kind()
 	w.AddSample(speed)
 	w.lazy = true
-	e.pulse[kind].add(now, j.Model, things, speed)
 	switch {
 	case kind == horde.Image && speed/kind.ThingsDivisor() > fastImage, kind == horde.Text && speed > fastText:
 		e.suspect(w, horde.SuspicionUnreasonablyFast)
@@ -331,6 +331,7 @@ func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) {
 	if kind == horde.Text && !w.owner.Has(horde.Trusted) && speed > textLimit(j.Model, e.Reference()) {
 		e.suspect(w, horde.SuspicionUnreasonablyFast)
 	}
+	return speed
 }
 
 // textLimit is how fast a text model of its size can be, in tokens a second.

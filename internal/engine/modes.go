@@ -222,7 +222,7 @@ type work struct {
 func (e *Engine) modelRunning(k horde.Kind) map[string]work {
 	sums := map[string]work{}
 	for _, j := range e.running {
-		if j.Decoy || j.request.Order.Kind() != k {
+		if j.Decoy || j.request.Cancelled || j.request.Order.Kind() != k {
 			continue
 		}
 		for _, m := range j.request.order().Models {
