@@ -102,6 +102,9 @@ func (c *benchCommand) Run(ctx context.Context) error {
 	if c.ReadySince == 0 && c.Clients == 0 && c.Rate == 0 && c.Preload == 0 && c.IdleWorkers == 0 {
 		return errors.New("nothing to measure: give --clients, --rate, --preload, --idle-workers or --ready-since")
 	}
+	if c.Clients > 0 && c.Rate > 0 {
+		return errors.New("--clients is for the closed loop and --rate for the open one: give one of them")
+	}
 	switch {
 	case c.Data != "":
 		record, err := recordFlags{dataFlag{Data: c.Data}, databaseFlag{c.Database}}.config(true)

@@ -117,6 +117,15 @@ func TestLifecyclesOfARealNode(t *testing.T) {
 	}
 }
 
+func TestAShortQueueIsAFailure(t *testing.T) {
+	t.Parallel()
+	for accepted, fails := range map[int]bool{199: true, 200: false} {
+		if err := (&Report{Preload: &Preload{Wanted: 200, Requests: accepted}}).Honest(); (err != nil) != fails {
+			t.Errorf("%d of 200 waited: %v", accepted, err)
+		}
+	}
+}
+
 func TestAccountsByTestUsers(t *testing.T) {
 	t.Parallel()
 	s := nodetest.Start(t, func(c *node.Config) { c.TestUsers = true })

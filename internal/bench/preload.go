@@ -16,7 +16,8 @@ import (
 
 // Preload is what waiting requests cost.
 type Preload struct {
-	Requests  int     `json:"requests"`
+	Requests  int     `json:"requests"` // that were accepted
+	Wanted    int     `json:"wanted"`
 	Kind      string  `json:"kind"`
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"per_s"`
@@ -60,7 +61,7 @@ func (r *run) preload(ctx context.Context) (*Preload, error) {
 		return nil, err
 	}
 	r.progress("%d requests of the kind %q go into the queue", r.Preload, r.PreloadKind)
-	out := &Preload{Requests: r.Preload, Kind: r.PreloadKind, keys: &preloaded{}}
+	out := &Preload{Wanted: r.Preload, Kind: r.PreloadKind, keys: &preloaded{}}
 	before, err := r.rest(ctx, 0)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,9 @@ func (r *Report) Honest() error {
 	if p := r.Pops; p != nil && p.Doubled > 0 {
 		return fmt.Errorf("%d jobs were given out twice", p.Doubled)
 	}
+	if p := r.Preload; p != nil && p.Requests < p.Wanted {
+		return fmt.Errorf("only %d of %d requests could be made to wait: what was measured beside them is of a shorter queue", p.Requests, p.Wanted)
+	}
 	l := r.Load
 	switch {
 	case l == nil:

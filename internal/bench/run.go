@@ -154,7 +154,7 @@ func (r *run) workerKeys(ctx context.Context, n int) ([]string, error) {
 // Kudos of accounts. Those whose requests are to be served are so much richer that they always come first.
 const (
 	clientKudos  = 1_000_000_000
-	preloadKudos = 10_000
+	preloadKudos = 100_000_000 // enough for the taxes and the holds of a million requests
 	// maxAccounts is how many accounts a crowd is spread over, unless they must be more to have enough waiting.
 	maxAccounts = 100
 )
