@@ -31,6 +31,9 @@ SEEDS ?= 10000
 sim: ## Simulate SEEDS worlds (10000) of the engine against faults; a seed that breaks a rule is told with how to replay it.
 	go test ./internal/simulation -run 'TestSeeds$$' -timeout 2h -v -seeds=$(SEEDS)
 
+roles: ## Print who may call what as the tests see it, and write it down in docs/roles.md.
+	go test ./internal/conformance -run 'TestRole(Matrix|sAreDocumented)' -count=1 -v -update
+
 bench: ## Run the benchmarks of the path of a job.
 	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
 
@@ -48,4 +51,4 @@ crash-cluster: ## Take the leader of three nodes on PostgreSQL away N times unde
 test-comfyui: ## Run the image worker against a real ComfyUI on the CPU, installed first (1 GB, minutes).
 	hack/test-comfyui.sh "$(PARTS)"
 
-.PHONY: help build test quick parts fuzz sim bench bench-horde crash crash-cluster test-comfyui
+.PHONY: help build test quick parts fuzz sim roles bench bench-horde crash crash-cluster test-comfyui
