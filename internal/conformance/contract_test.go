@@ -29,7 +29,6 @@ var missing = strings.Fields(`
 	get:/v2/operations/ipaddr/{ipaddr}
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
-	get:/v2/stats/img/models get:/v2/stats/img/totals get:/v2/stats/text/models get:/v2/stats/text/totals
 	get:/v2/status/news
 	get:/v2/styles/image post:/v2/styles/image
 	get:/v2/styles/image/{style_id} patch:/v2/styles/image/{style_id} delete:/v2/styles/image/{style_id}

@@ -32,6 +32,7 @@ func (e *Engine) clockLoop() {
 			now := time.Now().UTC()
 			e.sweep(now)
 			e.sweepAlchemy(now)
+			e.foldStatistics(now)
 			discarded, e.discarded = e.discarded, nil
 			if now.Sub(flushed) >= flushEvery {
 				e.flush()

@@ -252,6 +252,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 		return reward // the result is thrown away, and nothing moves
 	}
 	e.pulse[o.Kind].add(now, j.Model, things, speed)
+	e.tally(j, now)
 	meters := e.meters.kinds[o.Kind]
 	if d.censored {
 		meters.censored.Inc()
@@ -377,6 +378,9 @@ func (e *Engine) suspect(w *worker, s horde.Suspicion) {
 // Decoys count for nothing.
 func (e *Engine) fault(j *job, now time.Time) {
 	r := j.request
+	if !j.Decoy && !r.Cancelled {
+		e.tally(j, now)
+	}
 	e.vacate(j, horde.JobFaulted, now)
 	e.meters.kinds[r.Order.Kind()].faulted.Inc()
 	if !j.Decoy {

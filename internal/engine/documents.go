@@ -17,6 +17,11 @@ const (
 	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
 	interrogationDocument = "interrogation"
 	formDocument          = "form"
+	// The statistics of a kind of work are a [horde.StatMinute], a [horde.StatPast] and many a [horde.StatHour]. Their ids begin
+	// with the kind.
+	minuteDocument = "stat minute"
+	hourDocument   = "stat hour"
+	pastDocument   = "stat past"
 )
 
 // documentKey names a document.
@@ -66,6 +71,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addInterrogation)
 	case formDocument:
 		err = restore(d, s.addForm)
+	case minuteDocument, hourDocument, pastDocument:
+		err = s.addStatistics(d)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)

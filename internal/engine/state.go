@@ -48,6 +48,8 @@ type state struct {
 	fresh []*request
 	book  *kudos.Book
 	pulse map[horde.Kind]*pulse
+	// statistics are of the kinds that are generated.
+	statistics map[horde.Kind]*statistics
 	alchemy
 }
 
@@ -148,6 +150,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(),
+		statistics: map[horde.Kind]*statistics{},
 	}
 	for _, k := range horde.Kinds {
 		s.pulse[k] = newPulse()
@@ -155,6 +158,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 	for _, k := range horde.Generated {
 		s.queues[k] = dispatch.New(k)
 		s.lots[k] = dispatch.NewLot[*parkedPop]()
+		s.statistics[k] = newStatistics(k)
 	}
 	s.book.Restore(r.LastEvent, r.System)
 	for _, u := range r.Users {

@@ -36,6 +36,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a.teams(r)
 	a.kudos(r)
 	a.status(r)
+	a.stats(r)
 }
 
 const prefix = "/api/v2"
