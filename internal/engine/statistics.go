@@ -121,3 +121,18 @@ func (e *Engine) ModelTotals(ctx context.Context, k horde.Kind) (horde.ModelTota
 		return st.Models(now), e.pending(&st.changed), nil
 	})
 }
+
+// keptStatistics adds the documents of the statistics as they are in memory. Those that were never written are left out.
+func (e *Engine) keptStatistics(kept map[documentKey]documented) {
+	for _, st := range e.statistics {
+		if st.Minute.At > 0 {
+			kept[documentKey{minuteDocument, st.kind.String()}] = st.minute
+		}
+		if st.Past.Before > 0 {
+			kept[documentKey{pastDocument, st.kind.String()}] = &tally[*horde.StatPast]{of: st.Past}
+		}
+		for at, h := range st.Hours {
+			kept[documentKey{hourDocument, st.hourID(at)}] = &tally[*horde.StatHour]{of: h}
+		}
+	}
+}

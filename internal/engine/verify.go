@@ -60,6 +60,11 @@ type queued struct {
 
 func (e *Engine) contradictions(now time.Time) (f findings) {
 	sums := map[horde.Kind]*queued{}
+	for _, st := range e.statistics {
+		if err := st.Check(); err != nil {
+			f.add("statistics of %s: %v", st.kind, err)
+		}
+	}
 	for _, k := range horde.Generated {
 		sums[k] = &queued{users: map[horde.UserID]int{}, models: map[string]int64{}}
 	}
@@ -306,13 +311,13 @@ func (e *Engine) differences(record *store.State) (f findings) {
 			f.add("job %s is in memory only", id)
 		}
 	}
-	f.forms(e, record)
+	f.documents(e, record)
 	f.people(e, record)
 	return f
 }
 
-// forms compares alchemy with the record.
-func (f *findings) forms(e *Engine, record *store.State) {
+// documents compares alchemy and the statistics with the record.
+func (f *findings) documents(e *Engine, record *store.State) {
 	kept := map[documentKey]documented{}
 	for id, i := range e.interrogations {
 		kept[documentKey{interrogationDocument, id.String()}] = i
@@ -320,12 +325,14 @@ func (f *findings) forms(e *Engine, record *store.State) {
 	for id, x := range e.alchemy.forms {
 		kept[documentKey{formDocument, id.String()}] = x
 	}
+	e.keptStatistics(kept)
+	compared := map[string]bool{interrogationDocument: true, formDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
 	for key := range e.open.documents {
 		delete(kept, key)
 	}
 	for _, d := range record.Documents {
 		key := documentKey{d.Kind, d.ID}
-		if _, changed := e.open.documents[key]; changed || d.Kind != interrogationDocument && d.Kind != formDocument {
+		if _, changed := e.open.documents[key]; changed || !compared[d.Kind] {
 			continue
 		}
 		switch got := kept[key]; {

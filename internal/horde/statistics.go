@@ -159,7 +159,9 @@ func (s *Statistics) Add(now time.Time, model string, things int64) {
 	if m.Models == nil {
 		m.Models = map[string]int64{}
 	}
-	addModels(m.Models, map[string]int64{model: 1}, maxHourModels)
+	if _, ok := m.Models[model]; ok || len(m.Models) < maxHourModels {
+		m.Models[model]++
+	}
 }
 
 // Totals are the sums as of the beginning of the minute, after Fold.

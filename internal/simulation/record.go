@@ -80,6 +80,7 @@ type record struct {
 	everJob  map[horde.JobID]bool
 	settled  map[horde.JobID]int
 	granted  map[horde.UserID]horde.Kudos // by admin events
+	counted  counted
 	commits  int
 	failed   int
 	// lastFault is when the record last failed, or when an engine came back from that.
@@ -93,7 +94,7 @@ func newRecord(rng *rand.Rand, m Mutation, find func(string, ...any), trace io.W
 		requests: map[horde.RequestID]horde.Request{}, jobs: map[horde.JobID]horde.Job{},
 		balances: map[horde.UserID]kudos.Balance{}, users: map[horde.UserID]horde.User{},
 		everReq: map[horde.RequestID]bool{}, everJob: map[horde.JobID]bool{}, settled: map[horde.JobID]int{},
-		granted: map[horde.UserID]horde.Kudos{}, workers: map[string]horde.WorkerID{},
+		granted: map[horde.UserID]horde.Kudos{}, workers: map[string]horde.WorkerID{}, counted: newCounted(),
 	}
 }
 
@@ -342,6 +343,7 @@ func (r *record) allowed(b *store.Batch) {
 	for _, q := range b.Requests {
 		r.requestMoved(&q)
 	}
+	r.tallied(b)
 	for _, j := range b.Jobs {
 		r.jobMoved(&j)
 	}
