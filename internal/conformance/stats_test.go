@@ -13,7 +13,9 @@ import (
 // The statistics: status chapter, 2.
 
 // untilMinute lets the running minute pass.
-func untilMinute() { time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute + 2*time.Second))) }
+func untilMinute() {
+	time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute + 2*time.Second)))
+}
 
 func TestStatisticsCountWhatIsMade(t *testing.T) {
 	t.Parallel()
