@@ -66,7 +66,7 @@ type ability struct {
 	features      horde.Features
 	karras, plain horde.Samplers
 	// allowed are the worker's yes and no answers.
-	allowed                 [10]bool
+	allowed                 [12]bool
 	ownerTrusted, validated bool
 	fast                    bool
 	inpainting, otherModels bool
@@ -80,7 +80,7 @@ func abilityOf(o *horde.Offer, anyModel bool) ability {
 	a := ability{
 		features: o.Features, karras: o.Karras, plain: o.Plain, ownerTrusted: o.OwnerTrusted, validated: o.Validated,
 		allowed: [...]bool{w.NSFW, w.AllowUnsafeIP, w.ExtraSlow, w.AllowImg2Img, w.AllowPainting, w.AllowPostProcessing,
-			w.AllowControlNet, w.AllowSDXLControlNet, w.AllowLora, w.LimitMaxSteps},
+			w.AllowControlNet, w.AllowSDXLControlNet, w.AllowLora, w.LimitMaxSteps, w.AllowExtendedControlNet, o.Contract},
 		pixels: w.MaxPixels, length: int64(w.MaxLength), context: int64(w.MaxContextLength),
 	}
 	if w.Kind == horde.Text {
@@ -243,7 +243,7 @@ func (l *Lot[W]) First(q *Queue, e *Entry, takes func(W) bool) *Parked[W] {
 func (r row[W]) able(heads []*seat[W], q *Queue, e *Entry, wanted []string) []*seat[W] {
 	for _, at := range r {
 		m := match{Pop: &Pop{Offer: at.probe}, q: q}
-		if at.probe.Misfit(&e.class.needs, wanted) == 0 && e.size.within(m.limit(&class{models: wanted})) {
+		if at.probe.Misfit(&e.class.needs, wanted) == 0 && e.size.within(m.limit(&class{needs: e.class.needs, models: wanted})) {
 			heads = append(heads, at.first)
 		}
 	}

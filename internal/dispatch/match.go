@@ -117,7 +117,7 @@ func (m *match) limit(c *class) Size {
 		return size(int64(w.MaxLength), int64(w.MaxContextLength))
 	}
 	steps := float64(math.MaxInt32)
-	if limit, ok := m.Offer.StepLimit(c.models); ok {
+	if limit, ok := m.Offer.StepLimitOf(&c.needs, c.models); ok {
 		steps = limit
 	}
 	return size(w.MaxPixels, int64(steps)) // s <= 5.5 holds for the same whole s as s <= 5

@@ -39,7 +39,7 @@ func (s Size) least(t Size) Size { return Size{min(s[0], t[0]), min(s[1], t[1])}
 // sizeOf is the size of one result of an order.
 func sizeOf(o *horde.Order) Size {
 	if o.Kind == horde.Image {
-		return size(o.Image.Pixels(), int64(o.Image.AccurateSteps()))
+		return size(o.Image.Pixels(), int64(o.Image.MaxSolverSteps()))
 	}
 	return size(int64(*o.Text.MaxLength), int64(*o.Text.MaxContextLength))
 }

@@ -29,7 +29,9 @@ type Popped struct {
 	// order has none or the program cannot use any.
 	SourceImage, SourceMask string
 	ExtraSources            []ExtraSource
-	Skipped                 horde.Skipped
+	// Newer tells that the worker knows the parameters of [horde.Sampling].
+	Newer   bool
+	Skipped horde.Skipped
 }
 
 // ExtraSource is a further source image as a worker gets it.
@@ -53,6 +55,7 @@ func (e *Engine) PopImage(ctx context.Context, key string, addr netip.Addr, p *h
 		w.AllowPostProcessing = yes(p.AllowPostProcessing)
 		w.AllowControlNet, w.AllowSDXLControlNet = is(p.AllowControlNet), is(p.AllowSDXLControlNet)
 		w.AllowLora, w.LimitMaxSteps = is(p.AllowLora), is(p.LimitMaxSteps)
+		w.AllowExtendedControlNet, w.SamplerContract = is(p.AllowExtendedControlNet), str(p.SamplerContract)
 		w.Blacklist = cutWords(p.Blacklist)
 	})
 }
@@ -215,7 +218,7 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 	}
 	popped := &Popped{
 		Kind: w.Kind, Request: r.ID, Order: o, Model: e.pick(w, o),
-		Lease: o.Lease(w.ExtraSlow, e.Reference()),
+		Lease: o.Lease(w.ExtraSlow, e.Reference()), Newer: w.offer.Features&horde.FeatureExtendedSampling != 0,
 	}
 	if w.Kind == horde.Image {
 		popped.Seed = o.PopSeed(left, e.Random.Uint32())

@@ -115,6 +115,11 @@ func (s *ImageSubmission) Order(u *User, workers []WorkerID, variationSeed uint3
 			q.TIs[i] = TI{Name: value(t.Name), InjectTI: value(t.InjectTI), Strength: or(t.Strength, 1)}
 		}
 	}
+	if p.Sampling != (Sampling{}) {
+		sampling := p.Sampling
+		q.Sampling = &sampling
+		q.Karras = p.scheduler() == schedulerKarras
+	}
 	o.Image = q
 	return o
 }
@@ -154,7 +159,10 @@ func (s *ImageSubmission) Warnings(ref *Reference) []Warning {
 	p := s.settings()
 	steps, cfg, clipSkip := or(p.Steps, DefaultSteps), or(p.CFGScale, documentedCFGScale), or(p.ClipSkip, 1)
 	sampler, scheduler := or(p.Sampler, DefaultSampler), "karras"
-	if !or(p.Karras, true) {
+	switch {
+	case p.Scheduler != nil:
+		scheduler = *p.Scheduler
+	case !or(p.Karras, true):
 		scheduler = "simple"
 	}
 	var warnings []Warning

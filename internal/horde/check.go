@@ -61,6 +61,9 @@ func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 			return check.err
 		}
 	}
+	if err := p.CheckSampling(models, ref); err != nil {
+		return err
+	}
 	for _, m := range models {
 		if err := checkSpecialModel(m, u, p); err != nil {
 			return err

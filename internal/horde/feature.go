@@ -45,6 +45,9 @@ const (
 	FeatureModernSpanimation
 	FeatureGFPGAN13
 	FeatureRestoreFormer
+	// FeatureExtendedSampling is to know the samplers and the parameters of [Sampling]. Workers have it that send
+	// [SolverContract].
+	FeatureExtendedSampling
 )
 
 var featureNames = map[string]Features{
@@ -61,7 +64,7 @@ var featureNames = map[string]Features{
 	"4xNomos8kSC": FeatureNomos8kSC, "4xLSDIRplus": FeatureLSDIR, "4xNomosWebPhoto_RealPLKSR": FeatureNomosWebPhoto,
 	"4xNomos2_realplksr_dysample": FeatureNomos2Dysample, "4xNomos2_hq_dat2": FeatureNomos2DAT2,
 	"2xModernSpanimationV1": FeatureModernSpanimation, "GFPGANv1.3": FeatureGFPGAN13,
-	"RestoreFormer": FeatureRestoreFormer,
+	"RestoreFormer": FeatureRestoreFormer, "extended_sampling": FeatureExtendedSampling,
 }
 
 // ParseFeatures returns the set of the named features. Unknown names are left out.
@@ -74,7 +77,7 @@ func ParseFeatures(names []string) Features {
 }
 
 // Samplers is a set of samplers.
-type Samplers uint16
+type Samplers uint64
 
 // The samplers that a request may name.
 const (

@@ -58,6 +58,7 @@ func (o *Offer) Misfit(n *Needs, wanted []string) Misfit {
 	miss(MisfitLoraGate, wants(WantsLoras) && lacks(FeatureLora))
 	miss(MisfitTIGate, wants(WantsTIs) && lacks(FeatureTextualInversion))
 	miss(MisfitControl, wants(WantsControl) && !w.AllowControlNet)
+	miss(MisfitControl, wants(WantsExtendedControl) && !w.AllowExtendedControlNet)
 	miss(MisfitControlGate, wants(WantsControl) && lacks(FeatureControlNet))
 	miss(MisfitSlow, wants(WantsFast) && w.Speed < FastSpeed)
 	miss(MisfitExtraSlow, w.ExtraSlow && !wants(WantsExtraSlow))
@@ -73,6 +74,7 @@ func (o *Offer) Misfit(n *Needs, wanted []string) Misfit {
 		miss(MisfitHidden, len(o.Models) > 0 && !o.anyUsable(nil, func(f ModelFacts) bool { return !f.Inpainting }))
 	}
 	miss(MisfitBridge, !o.hasSampler(n))
+	miss(MisfitBridge, wants(WantsExtendedSampling) && lacks(FeatureExtendedSampling))
 	miss(MisfitBridge, wants(WantsPostProcessing) && (lacks(FeaturePostProcessing) || lacks(n.Gates)))
 	miss(MisfitBridge, wants(WantsTiling) && lacks(FeatureTiling))
 	miss(MisfitBridge, wants(WantsControlMap) && lacks(FeatureReturnControlMap))
@@ -113,7 +115,7 @@ func (o *Offer) CouldTake(order *Order, n *Needs, wanted []string) bool {
 	if order.Image.Pixels() > w.MaxPixels {
 		return false
 	}
-	if limit, ok := o.StepLimit(wanted); ok && float64(order.Image.AccurateSteps()) > limit {
+	if limit, ok := o.StepLimit(wanted); ok && !o.withinSteps(order.Image, limit) {
 		return false
 	}
 	return o.Misfit(n, wanted)&^possibleAnyway == 0

@@ -47,6 +47,8 @@ const (
 	WantsClipSkip
 	WantsLoraVersions
 	WantsValidated
+	WantsExtendedControl // a control type that is not in the reference's interface
+	WantsExtendedSampling
 	FromTrusted // from an unsafe address, but the requester was trusted
 )
 
@@ -90,6 +92,8 @@ func (o *Order) Needs() Needs {
 	set(WantsHiresFix, p.HiresFix)
 	set(WantsClipSkip, p.ClipSkip != nil && *p.ClipSkip > 1)
 	set(WantsLoraVersions, slices.ContainsFunc(p.Loras, func(l Lora) bool { return l.IsVersion }))
+	set(WantsExtendedControl, extendedControl(p.ControlType))
+	set(WantsExtendedSampling, p.Sampling.newer() || SamplerNamed(p.Sampler) > SamplerLCM)
 	n.Gates = ParseFeatures(p.PostProcessing)
 	n.Sampler = SamplerNamed(p.Sampler)
 	return n
@@ -112,6 +116,8 @@ type Offer struct {
 	Karras       Samplers
 	Plain        Samplers
 	Validated    bool
+	// Contract tells that the worker keeps [SolverContract].
+	Contract bool
 	// Models are those that count for this pop, with what the reference says about each.
 	Models map[string]ModelFacts
 	// Special tells that a private model is declared: then orders without a model are not for this worker.
@@ -159,6 +165,11 @@ func NewOffer(w *Worker, ownerTrusted bool, models []string, ref *Reference) *Of
 		Worker: w, OwnerTrusted: ownerTrusted, Features: caps.Features &^ w.Withheld,
 		Karras: caps.Karras, Plain: caps.Plain, Validated: caps.ValidatedText,
 		Models: make(map[string]ModelFacts, len(models)),
+	}
+	if w.SamplerContract != "" {
+		o.Contract = true
+		o.Features |= FeatureExtendedSampling &^ w.Withheld
+		o.Karras, o.Plain = everySampler, everySampler
 	}
 	for _, m := range models {
 		o.Special = o.Special || strings.Contains(m, SpecialModel)

@@ -83,6 +83,8 @@ type ImageParams struct {
 	ImageIsControl            bool            `json:"image_is_control,omitempty"`
 	ReturnControlMap          bool            `json:"return_control_map,omitempty"`
 	ExtraTexts                []ExtraText     `json:"extra_texts,omitzero"`
+	// Sampling is nil where nothing of it was sent.
+	Sampling *Sampling `json:"sampling,omitempty"`
 }
 
 // Lora is one LoRA of an order, as a worker receives it.
@@ -125,19 +127,12 @@ func (p *ImageParams) Pixels() int64 { return int64(p.Width) * int64(p.Height) }
 
 const adaptiveSteps = 40 // what k_dpm_adaptive counts as, whatever was asked for
 
-var secondOrder = map[string]bool{
-	"k_heun": true, "k_dpm_2": true, "k_dpm_2_a": true, "k_dpmpp_2s_a": true, "k_dpmpp_sde": true,
-}
-
 // AccurateSteps is how many times the network runs: second-order samplers run it twice a step.
 func AccurateSteps(sampler string, steps int) int {
-	switch {
-	case sampler == "k_dpm_adaptive":
+	if sampler == AdaptiveSampler {
 		return adaptiveSteps
-	case secondOrder[sampler]:
-		return 2 * steps
 	}
-	return steps
+	return max(RuleOf(sampler).Work, 1) * steps
 }
 
 // AccurateSteps is how many times the network runs for one image.

@@ -30,7 +30,9 @@ var orderFields = map[reflect.Type]string{
 	reflect.TypeFor[ExtraSource](): `key strength`,
 	reflect.TypeFor[ImageParams](): `width height steps sampler cfg_scale karras denoising_strength hires_fix
 		hires_fix_denoising_strength clip_skip tiling facefixer_strength post_processing loras tis special workflow
-		transparent seed seed_variation control_type image_is_control return_control_map extra_texts`,
+		transparent seed seed_variation control_type image_is_control return_control_map extra_texts sampling`,
+	reflect.TypeFor[Sampling](): `scheduler sampler_eta sampler_s_noise sampler_s_churn sampler_s_tmin sampler_s_tmax
+		sampler_solver_type sampler_order flow_shift control_strength post_processing_order`,
 	reflect.TypeFor[Lora]():       `name model clip inject_trigger is_version`,
 	reflect.TypeFor[TI]():         `name inject_ti strength`,
 	reflect.TypeFor[ExtraText]():  `text reference`,

@@ -49,6 +49,9 @@ type ImagePop struct {
 	AllowSDXLControlNet *bool    `json:"allow_sdxl_controlnet" default:"true"`
 	AllowLora           *bool    `json:"allow_lora" default:"true"`
 	LimitMaxSteps       *bool    `json:"limit_max_steps" default:"true"`
+	// What follows is told by newer programs.
+	AllowExtendedControlNet *bool   `json:"allow_extended_controlnet" default:"false" published:"-" doc:"Whether the worker has the control types beyond the nine of before."`
+	SamplerContract         *string `json:"sampler_execution_contract_version" enum:"1.0" published:"-" doc:"The version of the promises on how samplers run that the worker keeps, see /v2/status/sampler_constraints."`
 }
 
 // TextPop is the body of a text worker's pop.

@@ -59,6 +59,7 @@ var (
 	ErrUnexpectedModel     = refusal(http.StatusBadRequest, "UnexpectedModelName", "A name in the list is not a model that makes images from text.")
 	ErrTooManyUpscalers    = refusal(http.StatusBadRequest, "TooManyUpscalers", "A request takes at most 1 upscaler.")
 	ErrBadCFGDecimals      = refusal(http.StatusBadRequest, "BadCFGDecimals", "cfg_scale has at most 2 decimals.")
+	ErrUnsupportedSampler  = refusal(http.StatusBadRequest, "UnsupportedSampler", "The sampler does not take this.")
 	ErrSpecialModelUser    = refusal(http.StatusForbidden, "Forbidden", "This model is for its special user only.")
 	ErrSpecialNoUsername   = refusal(http.StatusBadRequest, "SpecialMissingUsername", "A special model's name ends in ::user#id.")
 	ErrSpecialNoPayload    = refusal(http.StatusBadRequest, "SpecialMissingPayload", "A special model needs a special payload.")

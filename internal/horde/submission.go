@@ -43,7 +43,7 @@ type ImageSettings struct {
 	Steps                     *int            `json:"steps" minimum:"1" maximum:"500" default:"30"`
 	Width                     *int            `json:"width" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
 	Height                    *int            `json:"height" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
-	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm" part:"ModelPayloadStyleStable"`
+	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm" ours:"uni_pc,uni_pc_bh2,dpmpp_2m_sde,dpmpp_3m_sde,ddpm,deis,ipndm,res_multistep,gradient_estimation,heunpp2,er_sde,sa_solver,euler_cfg_pp,euler_ancestral_cfg_pp,exp_heun_2_x0,exp_heun_2_x0_sde,dpmpp_2s_ancestral_cfg_pp,dpmpp_2m_cfg_pp,dpmpp_2m_sde_heun,ipndm_v,res_multistep_cfg_pp,res_multistep_ancestral,res_multistep_ancestral_cfg_pp,gradient_estimation_cfg_pp,seeds_2,seeds_3,sa_solver_pece" part:"ModelPayloadStyleStable"`
 	CFGScale                  *float64        `json:"cfg_scale" minimum:"0" maximum:"100" default:"7.5" part:"ModelPayloadStyleStable"`
 	Karras                    *bool           `json:"karras" default:"false" part:"ModelPayloadStyleStable"`
 	DenoisingStrength         *float64        `json:"denoising_strength" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
@@ -60,10 +60,11 @@ type ImageSettings struct {
 	Transparent               *bool           `json:"transparent" default:"false" part:"ModelPayloadStyleStable"`
 	Seed                      *string         `json:"seed" maxLength:"10000" published:"maxLength=" part:"ModelPayloadRootStable"`
 	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000" part:"ModelPayloadRootStable"`
-	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" emptyabsent:"true" part:"ModelPayloadRootStable"`
+	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" ours:"mlsd,binary,standard_lineart,lineart,lineart_anime,lineart_anime_denoise,pidinet,scribble_xdog,scribble_pidinet,teed,pyracanny,midas_depth,zoe_depth,depth_anything,depth_anything_v2,normal_bae,oneformer_ade20k,oneformer_coco,color,shuffle,recolor_luminance,recolor_intensity,tile,tile_ttplanet_guided,tile_ttplanet_simple" emptyabsent:"true" part:"ModelPayloadRootStable"`
 	ImageIsControl            *bool           `json:"image_is_control" default:"false" part:"ModelPayloadRootStable"`
 	ReturnControlMap          *bool           `json:"return_control_map" default:"false" part:"ModelPayloadRootStable"`
 	ExtraTexts                []ExtraText     `json:"extra_texts" part:"ModelPayloadRootStable"`
+	Sampling                  `published:"-"`
 	// InitAsImage is not part of the published interface, but one check looks at it.
 	InitAsImage json.RawMessage `json:"init_as_image" hidden:"true"`
 }

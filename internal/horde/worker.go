@@ -40,15 +40,19 @@ type Worker struct {
 	Withheld Features `json:"withheld,omitempty"`
 
 	// Image workers only.
-	MaxPixels           int64    `json:"max_pixels,omitempty"`
-	AllowImg2Img        bool     `json:"allow_img2img,omitempty"`
-	AllowPainting       bool     `json:"allow_painting,omitempty"`
-	AllowPostProcessing bool     `json:"allow_post_processing,omitempty"`
-	AllowControlNet     bool     `json:"allow_controlnet,omitempty"`
-	AllowSDXLControlNet bool     `json:"allow_sdxl_controlnet,omitempty"`
-	AllowLora           bool     `json:"allow_lora,omitempty"`
-	LimitMaxSteps       bool     `json:"limit_max_steps,omitempty"`
-	Blacklist           []string `json:"blacklist,omitempty"`
+	MaxPixels           int64 `json:"max_pixels,omitempty"`
+	AllowImg2Img        bool  `json:"allow_img2img,omitempty"`
+	AllowPainting       bool  `json:"allow_painting,omitempty"`
+	AllowPostProcessing bool  `json:"allow_post_processing,omitempty"`
+	AllowControlNet     bool  `json:"allow_controlnet,omitempty"`
+	AllowSDXLControlNet bool  `json:"allow_sdxl_controlnet,omitempty"`
+	AllowLora           bool  `json:"allow_lora,omitempty"`
+	LimitMaxSteps       bool  `json:"limit_max_steps,omitempty"`
+	// AllowExtendedControlNet lets the worker get the control types that are not in the reference's interface.
+	AllowExtendedControlNet bool `json:"allow_extended_controlnet,omitempty"`
+	// SamplerContract is the version of the promises on how samplers run that the worker keeps: [SolverContract] or empty.
+	SamplerContract string   `json:"sampler_contract,omitempty"`
+	Blacklist       []string `json:"blacklist,omitempty"`
 
 	// Text workers only.
 	MaxLength        int      `json:"max_length,omitempty"`

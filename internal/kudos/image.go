@@ -30,6 +30,21 @@ var samplerCosts = map[string]samplerCost{
 	"uni_pc": {1.29, 0.90, 0.92}, "uni_pc_bh2": {1.31, 1.14, 0.82},
 }
 
+// newerCosts are those of the samplers that the learned model never saw, by how many times the network runs for a step: twice is
+// what k_heun costs, and each time more adds as much again.
+var newerCosts = map[int]samplerCost{1: eulerCost, 2: {1.60, 1.79, 1.15}, 3: {2.20, 3.58, 1.30}}
+
+// costOf is the cost of a sampler.
+func costOf(sampler string) samplerCost {
+	if cost, ok := samplerCosts[sampler]; ok {
+		return cost
+	}
+	if cost, ok := newerCosts[horde.RuleOf(sampler).Work]; ok {
+		return cost
+	}
+	return eulerCost
+}
+
 // controlCost is the surcharge for a control map: kudos for each image, and for its size.
 type controlCost struct{ fixed, size float64 }
 
@@ -37,6 +52,23 @@ var controlCosts = map[string]controlCost{
 	"canny": {5.06, 3.21}, "depth": {7.43, 8.00}, "fakescribbles": {5.09, 12.07}, "hed": {6.62, 10.98},
 	"hough": {6.34, 10.47}, "normal": {9.40, 13.86}, "openpose": {6.30, 8.36}, "scribble": {0, 9.24},
 	"seg": {5.36, 11.02},
+}
+
+// controlRelatives are, for the control types that the learned model never saw, those whose maps are made with as much work.
+var controlRelatives = map[string]string{
+	"mlsd": "hough", "binary": "canny", "pyracanny": "canny", "standard_lineart": "canny", "color": "canny", "shuffle": "canny",
+	"recolor_luminance": "canny", "recolor_intensity": "canny", "tile": "canny", "tile_ttplanet_guided": "canny",
+	"tile_ttplanet_simple": "canny", "lineart": "hed", "lineart_anime": "hed", "lineart_anime_denoise": "hed", "pidinet": "hed",
+	"teed": "hed", "scribble_xdog": "scribble", "scribble_pidinet": "fakescribbles", "midas_depth": "depth", "zoe_depth": "depth",
+	"depth_anything": "depth", "depth_anything_v2": "depth", "normal_bae": "normal", "oneformer_ade20k": "seg", "oneformer_coco": "seg",
+}
+
+// controlCostOf is the surcharge for a control type.
+func controlCostOf(name string) controlCost {
+	if relative := controlRelatives[name]; relative != "" {
+		name = relative
+	}
+	return controlCosts[name]
 }
 
 // postCost is the surcharge for a post-processor.
@@ -75,10 +107,7 @@ const (
 // grows with the width, the height, the steps, hires_fix and every post-processor.
 func ImageWork(o *horde.Order) float64 {
 	p := o.Image
-	sampler, ok := samplerCosts[p.Sampler]
-	if !ok {
-		sampler = eulerCost
-	}
+	sampler := costOf(p.Sampler)
 	size := effectiveMegapixels(p.Width, p.Height)
 	steps := effectiveSteps(p.Steps)
 
@@ -111,7 +140,7 @@ func modeCost(o *horde.Order, size float64, sampler samplerCost) (ratio, extra f
 	painting := math.Pow(sampler.step, 0.53) * math.Pow(min(size, 1.38), 1.94)
 	switch {
 	case p.ControlType != "":
-		c := controlCosts[p.ControlType]
+		c := controlCostOf(p.ControlType)
 		return 1.40, sampler.control * (c.fixed + c.size*math.Pow(min(size, 1.86), 1.68))
 	case o.SourceProcessing == "inpainting":
 		return 1.19 + 0.17*strength, 6.30 * painting

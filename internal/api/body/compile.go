@@ -174,6 +174,9 @@ func compileField(f reflect.StructField, open map[reflect.Type]*structPlan) (*pl
 		item.maxLength = tags.count("maxLength", math.MaxInt)
 		if list := f.Tag.Get("enum"); list != "" {
 			item.enum = strings.Split(list, ",")
+			if ours := f.Tag.Get("ours"); ours != "" {
+				item.enum = append(item.enum, strings.Split(ours, ",")...)
+			}
 			quoted := make([]string, len(item.enum))
 			for i, s := range item.enum {
 				quoted[i] = strconv.Quote(s)

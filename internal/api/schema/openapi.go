@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 )
 
 // Direction tells who makes a value: what must be there differs.
@@ -96,6 +97,9 @@ func (a *OpenAPI) describe(t reflect.Type, tag reflect.StructTag, dir Direction)
 // scalar makes exact what the type says.
 func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Direction) {
 	kind := t.Kind()
+	if list, ok := o["enum"].([]string); ok && tag.Get("ours") != "" {
+		o["enum"] = append(list, strings.Split(tag.Get("ours"), ",")...)
+	}
 	switch {
 	case kind >= reflect.Uint && kind <= reflect.Uint64 && o["minimum"] == nil:
 		o["minimum"] = json.Number("0")

@@ -111,7 +111,7 @@ func (s *Swagger) describe(t reflect.Type, tag reflect.StructTag) (Object, error
 // itemTag is the tag of a list's items: bounds of values and lengths are theirs, the rest is the list's.
 func itemTag(tag reflect.StructTag) string {
 	var b strings.Builder
-	for _, k := range []string{"minLength", "maxLength", "minimum", "maximum", "multipleOf", "enum", "published", "model", "wildcard"} {
+	for _, k := range []string{"minLength", "maxLength", "minimum", "maximum", "multipleOf", "enum", "ours", "published", "model", "wildcard"} {
 		if v, ok := tag.Lookup(k); ok {
 			fmt.Fprintf(&b, "%s:%q ", k, v)
 		}

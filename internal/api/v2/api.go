@@ -37,6 +37,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	a.kudos(r)
 	a.status(r)
 	a.stats(r)
+	a.constraints(r)
 }
 
 const prefix = "/api/v2"

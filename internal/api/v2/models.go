@@ -70,5 +70,6 @@ var models = []schema.Model{
 	schema.Named[workerMessage]("ResponseModelMessage"),
 	schema.Named[team]("TeamDetailsLite"),
 	schema.Named[workerChanged]("ModifyWorker"),
+	schema.Named[samplerConstraints]("SamplerConstraintsDocument"),
 	schema.Named[nothing](""),
 }

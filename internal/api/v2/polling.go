@@ -141,6 +141,7 @@ type imagePayload struct {
 	Loras                     []horde.Lora      `json:"loras,omitzero" part:"-"`
 	TIs                       []horde.TI        `json:"tis,omitzero" part:"-"`
 	UseNSFWCensor             bool              `json:"use_nsfw_censor,omitempty"`
+	horde.Sampling            `published:"-"`
 }
 
 // emptyImagePayload is sent without a job: programs parse it before they look whether there is one.
@@ -237,6 +238,9 @@ func (j *imageJob) job(p *engine.Popped) {
 		FacefixerStrength: q.FacefixerStrength, ClipSkip: q.ClipSkip, ControlType: q.ControlType, Workflow: q.Workflow,
 		PostProcessing: q.PostProcessing, ExtraTexts: q.ExtraTexts, Special: q.Special, Loras: q.Loras, TIs: q.TIs,
 		UseNSFWCensor: o.UseNSFWCensor(),
+	}
+	if p.Newer && q.Sampling != nil {
+		j.Payload.Sampling = *q.Sampling
 	}
 }
 

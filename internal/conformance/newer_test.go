@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package conformance
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// contracted is what a worker adds to its pop that keeps the promises on samplers.
+var contracted = fields{"sampler_execution_contract_version": "1.0"}
+
+// fox is a request for an image with these params.
+func fox(params fields) fields {
+	return fields{"prompt": "a fox", "models": []string{"Deliberate"}, "params": params}
+}
+
+func TestWhatGoesWithASampler(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker := s.user(1e6, 0)
+	flux := []string{"Flux.1-Schnell fp8 (Compact)"}
+	for _, c := range []struct {
+		name    string
+		params  fields
+		models  []string
+		refusal string // what the message names; empty for accepted
+	}{
+		{"example 3: a setting of another sampler", fields{"sampler_name": "k_euler", "sampler_eta": 1}, nil, "sampler_eta"},
+		{"example 3: a pairing by karras", fields{"sampler_name": "dpmpp_3m_sde", "karras": false}, nil, "scheduler"},
+		{"example 3: the scheduler wins", fields{"sampler_name": "dpmpp_3m_sde", "karras": false, "scheduler": "karras"}, nil, ""},
+		{"no scheduler at all is karras", fields{"sampler_name": "dpmpp_3m_sde"}, nil, ""},
+		{"a pairing by name", fields{"sampler_name": "dpmpp_3m_sde", "scheduler": "normal"}, nil, "scheduler"},
+		{"an old sampler with old fields", fields{"sampler_name": "k_euler", "karras": false}, nil, ""},
+		{"churn", fields{"sampler_name": "k_heun", "sampler_s_churn": 100, "sampler_s_tmin": 0, "sampler_s_tmax": 1e9, "sampler_s_noise": 100}, nil, ""},
+		{"too much churn", fields{"sampler_name": "k_heun", "sampler_s_churn": 100.5}, nil, "sampler_s_churn"},
+		{"eta of an ancestral sampler", fields{"sampler_name": "k_euler_a", "sampler_eta": 100, "sampler_s_noise": 0}, nil, ""},
+		{"eta of the default sampler", fields{"sampler_eta": 1}, nil, ""},
+		{"a narrow eta", fields{"sampler_name": "euler_ancestral_cfg_pp", "sampler_eta": 1, "sampler_s_noise": 10}, nil, ""},
+		{"above a narrow eta", fields{"sampler_name": "euler_ancestral_cfg_pp", "sampler_eta": 1.5}, nil, "sampler_eta"},
+		{"noise alone", fields{"sampler_name": "lcm", "sampler_s_noise": 1}, nil, ""},
+		{"order", fields{"sampler_name": "k_lms", "sampler_order": 100}, nil, ""},
+		{"too high an order", fields{"sampler_name": "k_lms", "sampler_order": 101}, nil, "sampler_order"},
+		{"too low an order", fields{"sampler_name": "deis", "sampler_order": 1}, nil, "sampler_order"},
+		{"order of the adaptive one", fields{"sampler_name": "k_dpm_adaptive", "sampler_order": 2, "sampler_eta": 0}, nil, ""},
+		{"order where there is none", fields{"sampler_name": "DDIM", "sampler_order": 2}, nil, "sampler_order"},
+		{"solver type", fields{"sampler_name": "dpmpp_2m_sde", "sampler_solver_type": "heun"}, nil, ""},
+		{"a solver type of another", fields{"sampler_name": "dpmpp_2m_sde", "sampler_solver_type": "phi_1"}, nil, "sampler_solver_type"},
+		{"phi", fields{"sampler_name": "exp_heun_2_x0", "sampler_solver_type": "phi_2"}, nil, ""},
+		{"phi and nothing else", fields{"sampler_name": "exp_heun_2_x0", "sampler_eta": 1}, nil, "sampler_eta"},
+		{"phi with eta", fields{"sampler_name": "seeds_2", "sampler_solver_type": "phi_1", "sampler_eta": 1}, nil, ""},
+		{"a scheduler for some models", fields{"scheduler": "align_your_steps"}, nil, ""},
+		{"a scheduler for other models", fields{"scheduler": "gits"}, flux, "scheduler"},
+		{"a scheduler for some models with any model", fields{"scheduler": "gits"}, []string{}, "scheduler"},
+		{"a scheduler for all", fields{"scheduler": "beta"}, flux, ""},
+		{"flow shift", fields{"flow_shift": 3}, flux, ""},
+		{"flow shift without a flow", fields{"flow_shift": 3}, nil, "flow_shift"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			body := fox(c.params)
+			if c.models != nil {
+				body["models"] = c.models
+			}
+			s := s.in(t)
+			a := s.call("POST", "/generate/async", asker, body.with(fields{"dry_run": true}))
+			if c.refusal == "" {
+				s.want(a, 200)
+			} else if s.refused(a, 400, "UnsupportedSampler"); !strings.HasPrefix(a.str("message"), c.refusal+":") {
+				t.Errorf("the message is %q, want one that names %s", a.str("message"), c.refusal)
+			}
+		})
+	}
+	for field, value := range map[string]any{
+		"scheduler": "turbo", "sampler_name": "PLMS", "sampler_eta": -1, "sampler_order": 0, "sampler_solver_type": "rk4", "flow_shift": -1,
+		"control_strength": 3.5, "post_processing_order": "any", "control_type": "tiles",
+	} {
+		a := s.call("POST", "/generate/async", asker, fox(fields{field: value}))
+		s.invalid(a, "params."+field)
+	}
+}
+
+func TestOldWorkersGetNoNewPayloads(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, 0)
+	for _, c := range []struct {
+		name     string
+		params   fields
+		newer    bool // only who knows the newer parameters gets it
+		payload  fields
+		withheld []string // keys that an older worker does not get
+	}{
+		{"nothing new", fields{}, false, fields{"karras": true}, []string{"scheduler"}},
+		{"karras by name", fields{"scheduler": "karras", "karras": false}, false, fields{"karras": true}, []string{"scheduler"}},
+		{"normal by name", fields{"scheduler": "normal", "karras": true}, false, fields{"karras": false}, []string{"scheduler"}},
+		{"the default order by name", fields{"post_processing_order": "facefixers_first"}, false, fields{}, []string{"post_processing_order"}},
+		{"another scheduler", fields{"scheduler": "beta", "karras": true}, true, fields{"scheduler": "beta", "karras": false}, nil},
+		{"a newer sampler", fields{"sampler_name": "uni_pc"}, true, fields{"sampler_name": "uni_pc"}, nil},
+		{"a setting", fields{"sampler_name": "k_euler", "sampler_s_churn": 0.5}, true, fields{"sampler_s_churn": 0.5}, nil},
+		{"an order of post-processing", fields{"post_processing_order": "upscalers_first"}, true,
+			fields{"post_processing_order": "upscalers_first"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			s.image(asker, fox(c.params))
+			old := s.popImage(owner, "old", nil)
+			if c.newer {
+				s.noJob(old)
+				if n := old.number("skipped", "bridge_version"); n < 1 {
+					t.Errorf("bridge_version of skipped is %v, want some", n)
+				}
+				job := s.popImage(owner, "new", contracted)
+				s.job(job)
+				for k, v := range c.payload {
+					if got := job.at("payload", k); got != v && fmt.Sprint(got) != fmt.Sprint(v) {
+						t.Errorf("payload.%s is %v, want %v", k, got, v)
+					}
+				}
+				s.deliver(owner, job)
+				return
+			}
+			s.job(old)
+			for k, v := range c.payload {
+				if got := old.at("payload", k); got != v {
+					t.Errorf("payload.%s is %v, want %v", k, got, v)
+				}
+			}
+			for _, k := range c.withheld {
+				if _, there := old.at("payload").(document)[k]; there {
+					t.Errorf("an old worker got %s", k)
+				}
+			}
+			s.deliver(owner, old)
+		})
+	}
+}
+
+func TestALimitOfStepsCountsWork(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, 0)
+	limited := fields{"limit_max_steps": true} // 30 steps of this model, the mean of 20 and 40
+	for _, c := range []struct {
+		name     string
+		params   fields
+		old, new bool // who takes it
+	}{
+		{"as many steps", fields{"sampler_name": "k_euler", "steps": 30}, true, true},
+		{"two units a step", fields{"sampler_name": "k_heun", "steps": 16}, false, false},
+		{"two units a step within", fields{"sampler_name": "k_heun", "steps": 15}, true, true},
+		{"three units a step", fields{"sampler_name": "seeds_3", "steps": 11}, false, false},
+		{"three units a step within", fields{"sampler_name": "seeds_3", "steps": 10}, false, true},
+		{"adaptive, bounded by the contract", fields{"sampler_name": "k_dpm_adaptive", "steps": 8}, false, true}, // 10 times 3
+		{"adaptive, of a lower order", fields{"sampler_name": "k_dpm_adaptive", "steps": 12, "sampler_order": 2}, false, true},
+		{"adaptive, beyond", fields{"sampler_name": "k_dpm_adaptive", "steps": 9}, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			id := s.image(asker, fox(c.params))
+			for _, w := range []struct {
+				name  string
+				more  fields
+				takes bool
+			}{{"old", limited, c.old}, {"new", limited.with(contracted), c.new}} {
+				a := s.popImage(owner, w.name, w.more)
+				if !w.takes {
+					s.noJob(a)
+					if w.name == "new" && a.number("skipped", "step_count") != 1 {
+						t.Errorf("skipped is %v, want one for step_count", a.at("skipped"))
+					}
+					continue
+				}
+				s.job(a)
+				s.fault("image", owner, a.str("id"))
+			}
+			s.want(s.call("DELETE", "/generate/status/"+id, asker, nil), 200)
+		})
+	}
+}
+
+func TestNewerControlTypes(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, 0)
+	body := fox(fields{"control_type": "mlsd", "control_strength": 0.5, "steps": 10}).with(fields{"source_image": small})
+	s.image(asker, body)
+	with := fields{"allow_controlnet": true}.with(contracted)
+	a := s.noJob(s.popImage(owner, "a", with))
+	if n := a.number("skipped", "controlnet"); n != 1 {
+		t.Errorf("controlnet of skipped is %v, want 1", n)
+	}
+	job := s.popImage(owner, "b", with.with(fields{"allow_extended_controlnet": true}))
+	s.job(job)
+	if job.at("payload", "control_type") != "mlsd" || job.number("payload", "control_strength") != 0.5 {
+		t.Errorf("the payload is %v", job.at("payload"))
+	}
+	price := func(control string) float64 {
+		p := fox(fields{"control_type": control, "steps": 10}).with(fields{"source_image": small, "dry_run": true})
+		return s.want(s.call("POST", "/generate/async", asker, p), 200).number("kudos")
+	}
+	if a, b := price("mlsd"), price("hough"); a != b {
+		t.Errorf("mlsd costs %v, and hough %v", a, b)
+	}
+}
+
+func TestSamplerConstraintsAreWhatIsChecked(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker := s.user(1e6, 0)
+	a := s.want(s.get("/status/sampler_constraints", account{}), 200)
+	if got := a.header.Get("Cache-Control"); got != "public, max-age=300" {
+		t.Errorf("Cache-Control is %q", got)
+	}
+	samplers := a.at("samplers").(document)
+	if len(samplers) != 41 || a.str("schema_version") != "1.0" {
+		t.Errorf("%d samplers, want 41; version %q", len(samplers), a.str("schema_version"))
+	}
+	try := func(params fields) answer {
+		return s.call("POST", "/generate/async", asker, fox(params).with(fields{"dry_run": true}))
+	}
+	for name, r := range samplers {
+		record := r.(document)
+		if record["name"] != name {
+			t.Errorf("%s is called %v", name, record["name"])
+		}
+		s.want(try(fields{"sampler_name": name, "scheduler": "beta"}), 200)
+		settings := record["accepted_settings"].(document)
+		for _, field := range strings.Fields("sampler_eta sampler_s_noise sampler_s_churn sampler_s_tmin sampler_s_tmax sampler_order") {
+			bounds, accepted := settings[field].(document)
+			if !accepted {
+				s.refused(try(fields{"sampler_name": name, "scheduler": "beta", field: 2}), 400, "UnsupportedSampler")
+				continue
+			}
+			s.want(try(fields{"sampler_name": name, "scheduler": "beta", field: bounds["minimum"]}), 200)
+			if most, ok := bounds["maximum"].(float64); ok {
+				s.want(try(fields{"sampler_name": name, "scheduler": "beta", field: most}), 200)
+				s.refused(try(fields{"sampler_name": name, "scheduler": "beta", field: most + 1}), 400, "UnsupportedSampler")
+			}
+		}
+		types := fmt.Sprint(record["solver_type_choices"])
+		for _, solver := range strings.Fields("midpoint heun phi_1 phi_2") {
+			got := try(fields{"sampler_name": name, "scheduler": "beta", "sampler_solver_type": solver})
+			if strings.Contains(types, solver) {
+				s.want(got, 200)
+			} else {
+				s.refused(got, 400, "UnsupportedSampler")
+			}
+		}
+	}
+	for _, p := range a.list("hard_constraints", "rejected_sampler_scheduler_pairings") {
+		s.refused(try(fields{"sampler_name": p.(document)["sampler"], "scheduler": p.(document)["scheduler"]}), 400, "UnsupportedSampler")
+	}
+}
+
+func TestControlStrengthNeedsAControlType(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.refused(s.call("POST", "/generate/async", s.user(1e6, 0), fox(fields{"control_strength": 1})), 400, "ControlNetInvalidPayload")
+}
