@@ -97,6 +97,11 @@ type serverFlags struct {
 	MatchedTargeting    bool     `env:"HORDE_REQUIRE_MATCHED_TARGETING" help:"Serve requests that name workers only by workers that know the requester, nearly for free."`
 	UpfrontOnWorkerlist bool     `env:"HORDE_UPFRONT_KUDOS_ON_WORKERLIST" help:"Demand kudos upfront for every request that names workers."`
 	ProfanityFile       string   `env:"HORDE_PROFANITY_FILE" type:"existingfile" placeholder:"FILE" help:"Words that public names may not hold, one a line, in place of the built-in list."`
+	News                string   `env:"HORDE_NEWS_FILE" type:"path" placeholder:"FILE" help:"JSON file with news, an array of {date_published, title, newspiece, importance, tags, more_info_urls}. It is read again when it changes."`
+	Terms               string   `env:"HORDE_TERMS_HTML,HORDE_HTML_TERMS" type:"path" placeholder:"FILE" help:"Terms and conditions in place of the built-in ones, in HTML or, if the name ends with .md, Markdown. {title}, {url} and {contact} stand for what they say. It is read again when it changes."`
+	Privacy             string   `env:"HORDE_PRIVACY_HTML,HORDE_HTML_PRIVACY" type:"path" placeholder:"FILE" help:"Privacy policy, likewise."`
+	Sponsors            string   `env:"HORDE_SPONSORS_FILE" type:"path" placeholder:"FILE" help:"Thanks to sponsors, likewise, or a JSON file with an array of {name, url, monthly}."`
+	Contact             string   `env:"HORDE_CONTACT_EMAIL,HORDE_EMAIL" placeholder:"EMAIL" help:"How people reach you, for these documents."`
 	ImageModels         []string `env:"HORDE_IMAGE_REFERENCE_URL,HORDE_IMAGE_COMPVIS_REFERENCE" placeholder:"URL" help:"Image model reference: files or addresses, later ones on top; \"builtin\" is the list inside the program."`
 	TextModels          []string `env:"HORDE_TEXT_REFERENCE_URL,HORDE_IMAGE_LLM_REFERENCE" placeholder:"URL" help:"Text model reference, likewise."`
 	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
@@ -182,6 +187,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		Data: f.Data, PublicURL: f.PublicURL, Version: worker.Version(), Title: f.Title, NoRateLimit: !f.RateLimit,
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
+		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, Contact: f.Contact,
 		ImageModels: f.ImageModels, TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
 		Pages: f.pages, MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}

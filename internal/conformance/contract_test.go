@@ -19,7 +19,6 @@ var missing = strings.Fields(`
 	get:/v2/collection_by_name/{collection_name}
 	get:/v2/collections post:/v2/collections
 	get:/v2/collections/{collection_id} patch:/v2/collections/{collection_id} delete:/v2/collections/{collection_id}
-	get:/v2/documents/privacy get:/v2/documents/sponsors get:/v2/documents/terms
 	get:/v2/filters post:/v2/filters put:/v2/filters
 	get:/v2/filters/regex
 	get:/v2/filters/{filter_id} patch:/v2/filters/{filter_id} delete:/v2/filters/{filter_id}
@@ -29,7 +28,6 @@ var missing = strings.Fields(`
 	get:/v2/operations/ipaddr/{ipaddr}
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
-	get:/v2/status/news
 	get:/v2/styles/image post:/v2/styles/image
 	get:/v2/styles/image/{style_id} patch:/v2/styles/image/{style_id} delete:/v2/styles/image/{style_id}
 	post:/v2/styles/image/{style_id}/example

@@ -23,6 +23,7 @@ import (
 
 	"horde/internal/api"
 	v2 "horde/internal/api/v2"
+	"horde/internal/bulletin"
 	"horde/internal/modelref"
 	"horde/internal/picture"
 	"horde/internal/store"
@@ -57,6 +58,7 @@ type Member struct {
 	record sharedRecord
 	models *modelref.Holder
 	local  *localPages
+	board  *bulletin.Board
 	router *api.Router // of what is answered here; it knows who calls and how errors look
 	server *api.Server
 	// metrics is nil where none are wanted.
@@ -124,6 +126,7 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	if m.router, m.local, err = own.openLocal(m.status, m.readyz); err != nil {
 		return nil, err
 	}
+	m.board = own.Board
 	m.server = api.NewServer(m, cfg.Log)
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(ofProcess(cfg.Version)...)
@@ -318,7 +321,7 @@ func (m *Member) open(ctx context.Context, t *term) (*Node, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.over, cancel)()
-	n := &Node{Config: m.cfg}
+	n := &Node{Config: m.cfg, Board: m.board}
 	if err := n.openOn(ctx, termStore{m.record, t}, m.models, t.holds); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -414,6 +417,9 @@ func (n *Node) openLocal(status func() string, readyz http.HandlerFunc) (*api.Ro
 	known := map[api.Route]bool{}
 	for _, op := range router.Routes("") {
 		known[op] = true
+	}
+	if err := n.openBoard(router); err != nil {
+		return nil, nil, err
 	}
 	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
 		return nil, nil, fmt.Errorf("describe the API: %w", err)

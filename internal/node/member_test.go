@@ -378,6 +378,11 @@ func TestCallsWaitForALeader(t *testing.T) {
 			t.Errorf("GET %s without a leader: %d %q", path, a.status, a.text)
 		}
 	}
+	for _, path := range []string{"/api/v2/documents/terms", "/api/v2/documents/privacy?format=markdown", "/api/v2/documents/sponsors", "/api/v2/status/news"} {
+		if a := ask4(t, "GET", m.url+path, ""); a.status != http.StatusOK {
+			t.Errorf("GET %s without a leader: %d %q", path, a.status, a.text)
+		}
+	}
 	got := make(chan answer)
 	go func() { got <- ask4(t, "POST", m.url+textPath, `{"prompt":"x"}`, "apikey", horde.AnonymousKey) }()
 	await(t, "a call waits", func() bool { return m.held.Load() == 1 })

@@ -26,6 +26,7 @@ import (
 	"horde/internal/api"
 	v2 "horde/internal/api/v2"
 	"horde/internal/blob"
+	"horde/internal/bulletin"
 	"horde/internal/engine"
 	"horde/internal/fetch"
 	"horde/internal/horde"
@@ -75,6 +76,9 @@ type Config struct {
 	UpfrontOnWorkerList bool
 	// ProfanityFile lists words, one a line, in place of the built-in list.
 	ProfanityFile string
+	// NewsFile, TermsFile, PrivacyFile and SponsorsFile are what the operator tells everybody: see [bulletin.Config]. Contact
+	// is how the operator is reached, an e-mail address.
+	NewsFile, TermsFile, PrivacyFile, SponsorsFile, Contact string
 	// ImageModels and TextModels are sources of the model reference: files, URLs, or "builtin".
 	ImageModels, TextModels []string
 	// Blobs is where images are kept: "s3://BUCKET?endpoint=URL", see blob.ParseS3. Empty means in Data.
@@ -101,6 +105,8 @@ type Node struct {
 	Config
 	// Engine is nil in a node that serves only what needs none.
 	Engine *engine.Engine
+	// Board has news and documents.
+	Board *bulletin.Board
 
 	store   interface{ Close() error } // nil where somebody else closes it
 	bucket  io.Closer                  // of the images, nil for the local disk
@@ -218,6 +224,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if n.TestUsers {
 		v2.RegisterTestUsers(router, n.Engine)
 	}
+	if err := n.openBoard(router); err != nil {
+		return err
+	}
 	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
 		return fmt.Errorf("describe the API: %w", err)
 	}
@@ -232,6 +241,21 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	}
 	n.handler = n.counted(n.withBase(router))
 	n.server = api.NewServer(n.handler, n.Log)
+	return nil
+}
+
+// openBoard makes the board, if it is not there yet, and serves it.
+func (n *Node) openBoard(router *api.Router) (err error) {
+	if n.Board == nil {
+		n.Board, err = bulletin.New(bulletin.Config{
+			News: n.NewsFile, Terms: n.TermsFile, Privacy: n.PrivacyFile, Sponsors: n.SponsorsFile, Title: n.Title, Contact: n.Contact,
+			Log: n.logger(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	v2.RegisterBulletins(router, n.Board, strings.TrimRight(n.PublicURL, "/"))
 	return nil
 }
 
