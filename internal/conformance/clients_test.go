@@ -210,7 +210,9 @@ func TestClients55To75CheckAndStatus(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, horde.Trusted)
-	ten := []string{"done", "faulted", "finished", "is_possible", "kudos", "processing", "queue_position", "restarted", "wait_time", "waiting"}
+	// Ten, and three numbers and truths that newer clients know (newer chapter, 2.2).
+	ten := []string{"done", "eligible_worker_threads", "eligible_workers", "faulted", "finished", "is_possible", "kudos", "might_stall",
+		"processing", "queue_position", "restarted", "wait_time", "waiting"}
 	keys := func(v any) []string { return slices.Sorted(maps.Keys(v.(map[string]any))) }
 	shape := func(a answer, want []string) {
 		t.Helper()

@@ -3,9 +3,14 @@
 package conformance
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"horde/internal/horde"
 )
 
 // contracted is what a worker adds to its pop that keeps the promises on samplers.
@@ -257,4 +262,132 @@ func TestControlStrengthNeedsAControlType(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	s.refused(s.call("POST", "/generate/async", s.user(1e6, 0), fox(fields{"control_strength": 1})), 400, "ControlNetInvalidPayload")
+}
+
+func TestRecordedSubmissions(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		asker, other := s.user(1e6, 0), s.user(0, 0)
+		recorded := func(kind, id string, as account) answer {
+			return s.get(generate(kind)+"/request/"+id, as)
+		}
+		// Worked example 4.
+		id := s.image(asker, `{"prompt":"a fox","params":{"steps":30,"n":1,"seed":"7"},"models":["Deliberate"],"nsfw":false,"r2":true,"slow_workers":true,
+			"dry_run":false,"allow_downgrade":true,"replacement_filter":true,"unknown":1}`)
+		want := `{"models":["Deliberate"],"nsfw":false,"params":{"n":1,"seed":"7","steps":30},"prompt":"a fox","r2":true,"slow_workers":true}`
+		sameJSON(t, s.want(recorded("image", id, asker), 200).text, want)
+		s.refused(recorded("image", id, other), 403, "NotOwner")
+		s.refused(recorded("image", id, anonymous), 403, "AnonForbidden")
+		s.refused(recorded("image", id, account{key: "unknown-key"}), 401, "InvalidAPIKey")
+		s.refused(recorded("text", id, asker), 404, "RequestNotFound")
+		s.refused(recorded("image", "nonsense", asker), 404, "RequestNotFound")
+		s.want(recorded("image", id, account{}), 400)
+
+		// All that a submission can hold, and the images by their names alone.
+		full := s.image(asker, fields{
+			"prompt": "a fox", "models": []string{"Deliberate"}, "workers": []string{}, "worker_blacklist": false, "trusted_workers": false,
+			"validated_backends": true, "extra_slow_workers": true, "disable_batching": false, "censor_nsfw": true, "shared": false,
+			"webhook": "https://example.org/hook", "source_image": small, "source_processing": "img2img",
+			"params": fields{"loras": []any{fields{"name": "1", "is_version": true}}, "tis": []any{}, "cfg_scale": 7.5, "scheduler": "karras",
+				"sampler_name": "k_euler_a", "sampler_eta": 0.5, "karras": false, "post_processing": []string{"GFPGAN"}, "width": 128},
+		})
+		a := s.want(recorded("image", full, asker), 200)
+		if name := a.str("source_image"); !strings.Contains(name, full) || strings.Contains(name, "://") {
+			t.Errorf("source_image is %q, want the name of the object", name)
+		}
+		rest := a.value.(document)
+		delete(rest, "source_image")
+		sameJSON(t, encode(t, rest), `{"prompt":"a fox","models":["Deliberate"],"workers":[],"worker_blacklist":false,"trusted_workers":false,
+			"validated_backends":true,"extra_slow_workers":true,"disable_batching":false,"censor_nsfw":true,"shared":false,
+			"webhook":"https://example.org/hook","source_processing":"img2img","params":{"loras":[{"name":"1","is_version":true}],"tis":[],
+			"cfg_scale":7.5,"scheduler":"karras","sampler_name":"k_euler_a","sampler_eta":0.5,"karras":false,"post_processing":["GFPGAN"],"width":128}}`)
+
+		text := s.text(asker, `{"prompt":"once","params":{"max_length":20,"top_k":0,"stop_sequence":["."]},"models":["test/7B"],"softprompt":"x"}`)
+		sameJSON(t, s.want(recorded("text", text, asker), 200).text,
+			`{"prompt":"once","params":{"max_length":20,"top_k":0,"stop_sequence":["."]},"models":["test/7B"],"softprompt":"x"}`)
+
+		// It lives as long as the request, restarts included.
+		s.away(10 * time.Minute)
+		sameJSON(t, s.want(recorded("image", id, asker), 200).text, want)
+		s.away(11 * time.Minute)
+		time.Sleep(time.Minute)
+		s.refused(recorded("image", id, asker), 404, "RequestNotFound")
+	})
+}
+
+// encode is a value as JSON.
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// sameJSON compares two JSON texts by what they mean.
+func sameJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(got), &g); err != nil || !reflect.DeepEqual(g, w) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestProgressTellsWhoCanServe(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		asker, owner := s.user(1e6, 0), s.user(0, horde.Trusted)
+		for i, w := range []struct {
+			name string
+			more fields
+		}{
+			{"able", fields{"threads": 2}}, {"able too", fields{"threads": 3}}, {"for small images", fields{"max_pixels": 64 * 64}},
+			{"of another model", fields{"models": []string{"Dreamshaper"}}}, {"an old program", fields{"bridge_agent": "AI Horde Worker:7:x"}},
+			{"in maintenance", nil},
+		} {
+			s.noJob(s.popImage(owner, fmt.Sprint(w.name, i), w.more))
+		}
+		sick := s.get("/workers/name/in%20maintenance5", account{})
+		s.want(s.call("PUT", "/workers/"+sick.str("id"), owner, fields{"maintenance": true}), 200)
+		time.Sleep(3 * time.Second)
+		id := s.image(asker, fox(fields{"width": 512}))
+		s.shows(s.check(id), fields{"waiting": 1, "eligible_workers": 2, "eligible_worker_threads": 5, "might_stall": false})
+		s.shows(s.status("image", id), fields{"eligible_workers": 2, "eligible_worker_threads": 5})
+		first := s.image(s.user(1e7, 0), fox(fields{}))
+		s.shows(s.check(first), fields{"eligible_workers": 2})
+		job := s.popImage(owner, "able0", nil)
+		s.deliver(owner, job)
+		s.shows(s.check(first), fields{"done": true, "eligible_workers": 0, "eligible_worker_threads": 0, "might_stall": false})
+
+		// Ten minutes in which more came before it than was done.
+		for range 11 {
+			s.image(s.user(1e7, 0), fox(fields{}))
+			s.image(s.user(1e7, 0), fox(fields{}))
+			s.deliver(owner, s.popImage(owner, "able0", nil))
+			s.popImage(owner, "able too1", fields{"models": []string{"Dreamshaper"}})
+			s.check(id)
+			time.Sleep(time.Minute)
+		}
+		s.shows(s.check(id), fields{"waiting": 1, "might_stall": true})
+	})
+}
+
+func TestTemplateFieldsNeedAStyle(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker := s.user(1e6, 0)
+	for _, path := range []string{"/generate/async", "/generate/text/async"} {
+		try := func(fields any) answer {
+			return s.call("POST", path, asker, map[string]any{"prompt": "a fox", "template_fields": fields})
+		}
+		s.refused(try(fields{"caption": "in snow"}), 400, "TemplateFieldsRequireStyle")
+		s.refused(try(fields{"caption": strings.Repeat("snow ", 7501)}), 400, "InvalidPromptSize")
+		s.refused(try(fields{"a": strings.Repeat("snow ", 4000), "b": strings.Repeat("snow ", 4000)}), 400, "InvalidPromptSize")
+		s.invalid(try(fields{"caption": 5}), "template_fields.caption")
+		s.invalid(try("caption"), "template_fields")
+	}
 }

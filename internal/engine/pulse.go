@@ -81,6 +81,8 @@ type there struct {
 	models map[string]int
 	// offering lists the workers by the models that they offer. Nil until somebody asks: see couldTake.
 	offering map[string][]*worker
+	// eligible is what was found out about requests: see [Engine.eligible].
+	eligible map[eligibleKey]eligible
 	until    time.Time
 }
 

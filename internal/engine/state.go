@@ -102,6 +102,8 @@ type request struct {
 	// time.Time is three times as large, and there may be a million of these.
 	possibleUntil int64
 	possible      bool
+	// watched is nil until somebody asks how the request stands.
+	watched *watched
 	// returned is when workers gave a job of the request back as failed. It may be lost in a crash.
 	returned map[horde.WorkerID]time.Time
 	// seen is when the expiry heap looks at the request again, in nanoseconds since 1970.

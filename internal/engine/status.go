@@ -29,6 +29,11 @@ type Status struct {
 	Kudos horde.Kudos
 	// Possible tells whether a worker could serve the request now. It is true for every request that is done.
 	Possible bool
+	// EligibleWorkers are the workers that are online and pass every known gate for the request, EligibleThreads what they work
+	// on at a time. Both are zero for a request that is done.
+	EligibleWorkers, EligibleThreads int
+	// MightStall tells that what waits of the request falls behind: see watched.
+	MightStall bool
 	// Generations are the finished results, in the order in which they were handed out. Nil where they were not asked for.
 	Generations []Generation
 }
@@ -140,7 +145,13 @@ func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, horde.Pa
 		Waiting: min(max(r.Left, 0), max(r.Wanted-r.Running-r.Finished, 0)),
 		Done:    r.Done(), Faulted: r.Faulted, Kudos: r.Charged, Possible: e.possible(r, now),
 	}
-	s.WaitTime, s.QueuePosition = e.waitTime(r, now)
+	var ahead dispatch.Rank
+	s.WaitTime, ahead = e.waitTime(r, now)
+	s.QueuePosition = ahead.Position
+	if !s.Done {
+		found, stalls := e.progress(r, ahead.Things, now)
+		s.EligibleWorkers, s.EligibleThreads, s.MightStall = found.workers, found.threads, stalls
+	}
 	jobs := make([]horde.Job, 0, r.Finished)
 	for _, j := range r.jobs {
 		if j.State == horde.JobDelivered && !j.Decoy {
@@ -252,10 +263,9 @@ func (e *Engine) unservable(r *request, now time.Time) string {
 }
 
 // waitTime guesses when a request is done, in seconds, and finds its place in the queue.
-func (e *Engine) waitTime(r *request, now time.Time) (seconds, position int) {
+func (e *Engine) waitTime(r *request, now time.Time) (seconds int, rank dispatch.Rank) {
 	kind := r.Order.Kind()
 	there := e.online(kind, now)
-	var rank dispatch.Rank
 	if r.entry != nil {
 		rank = e.queues[kind].Rank(r.entry, there.offers, now)
 	}
@@ -272,5 +282,5 @@ func (e *Engine) waitTime(r *request, now time.Time) (seconds, position int) {
 		rate = 1
 	}
 	wait := rank.Things/kind.ThingsDivisor()/rate + rest
-	return int(math.RoundToEven(min(wait, math.MaxInt32))), rank.Position
+	return int(math.RoundToEven(min(wait, math.MaxInt32))), rank
 }

@@ -40,17 +40,25 @@ type submission struct {
 	noBatching bool
 	dryRun     bool
 	downgrade  bool
-	sources    sources
+	// fields are the texts for the places of the style; nil where none were sent.
+	fields  map[string]string
+	sources sources
 }
 
 // SubmitImage takes an image request: it is checked, paid for where it must be, its source images are stored, and it waits
 // for a worker. Refusals are *horde.Error values, in the order of the requests chapter, 8.
 func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmission) (Accepted, error) {
 	ref := e.Reference()
+	sent := *s
+	fields, refusal := horde.TemplateFields(s.TemplateFields)
+	if refusal != nil {
+		return Accepted{}, refusal
+	}
 	sub := submission{
 		kind: horde.Image, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
+		fields:  fields,
 		sources: sources{image: str(s.SourceImage), mask: str(s.SourceMask), extras: s.ExtraSourceImages},
 	}
 	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
@@ -58,6 +66,7 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 			return nil, err
 		}
 		order := s.Order(u, targets, e.Random.Uint32())
+		order.Recorded = sent.Record(order.Prompt)
 		// What is to be stored counts for prices as if it were there already.
 		order.SourceImage, order.SourceMask = sub.sources.image, sub.sources.mask
 		return order, nil
@@ -70,8 +79,13 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 
 // SubmitText takes a text request. See SubmitImage.
 func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmission) (Accepted, error) {
+	sent := *s
+	fields, refusal := horde.TemplateFields(s.TemplateFields)
+	if refusal != nil {
+		return Accepted{}, refusal
+	}
 	sub := submission{
-		kind: horde.Text, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
+		kind: horde.Text, fields: fields, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 	}
@@ -79,7 +93,9 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 		if err := s.Check(); err != nil {
 			return nil, err
 		}
-		return s.Order(u, targets), nil
+		order := s.Order(u, targets)
+		order.Recorded = sent.Record(order.Prompt)
+		return order, nil
 	})
 	accepted.Warnings = nil // texts never carry any
 	return accepted, err
@@ -167,6 +183,8 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 	switch {
 	case s.style != nil:
 		return nil, nil, horde.ErrStyleNotFound
+	case s.fields != nil:
+		return nil, nil, horde.ErrTemplateFieldsStyle
 	case e.settings.MaintenanceMode:
 		return nil, nil, horde.ErrMaintenanceMode
 	case str(s.webhook) != "" && !strings.HasPrefix(*s.webhook, "https://"):
@@ -238,6 +256,7 @@ func (s *sources) any() bool { return s.image != "" || len(s.extras) > 0 }
 func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*request, Accepted, *horde.Error) {
 	now, ref := time.Now().UTC(), e.Reference()
 	o.Agent, o.IP = c.Agent, c.Addr.String()
+	o.KeyMark = horde.MarkOf(horde.HashKey(e.settings.KeySalt, c.Key))
 	r := &request{Request: horde.Request{ID: horde.NewRequestID(), User: u.ID, Wanted: s.results, Left: s.results}, user: u}
 
 	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)

@@ -121,6 +121,22 @@ func (o *Offer) CouldTake(order *Order, n *Needs, wanted []string) bool {
 	return o.Misfit(n, wanted)&^possibleAnyway == 0
 }
 
+// Eligible tells whether the worker passes every gate for the order that is known before a pop: it is CouldTake by the letter
+// of a pop. It looks at neither maintenance, nor pauses, nor balances, nor the worker's words.
+func (o *Offer) Eligible(order *Order, n *Needs, wanted []string) bool {
+	w := o.Worker
+	if len(order.Workers) > 0 && slices.Contains(order.Workers, w.ID) == order.WorkerBlacklist {
+		return false
+	}
+	if order.Kind == Text {
+		return *order.Text.MaxLength <= w.MaxLength && *order.Text.MaxContextLength <= w.MaxContextLength && o.Misfit(n, wanted) == 0
+	}
+	if limit, ok := o.StepLimit(wanted); ok && !o.withinSteps(order.Image, limit) {
+		return false
+	}
+	return order.Image.Pixels() <= w.MaxPixels && o.Misfit(n, wanted) == 0
+}
+
 func baseline(b string) func(ModelFacts) bool {
 	return func(f ModelFacts) bool { return f.Baseline == b }
 }

@@ -49,6 +49,11 @@ type Order struct {
 	// UnsafeIP marks an order that came from an address known to be a proxy; RequesterTrusted what its user was then.
 	UnsafeIP         bool `json:"unsafe_ip,omitempty"`
 	RequesterTrusted bool `json:"requester_trusted,omitempty"`
+
+	// Recorded is what the client sent, for who sent it to read it back: see [ImageSubmission.Record].
+	Recorded string `json:"recorded,omitempty"`
+	// KeyMark tells the key that was used from others: see [MarkOf].
+	KeyMark string `json:"key_mark,omitempty"`
 }
 
 // ExtraSource is a stored further source image of a remix.

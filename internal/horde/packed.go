@@ -26,8 +26,20 @@ type PackedOrder string
 var orderFields = map[reflect.Type]string{
 	reflect.TypeFor[Order](): `kind prompt models workers worker_blacklist nsfw censor_nsfw trusted_workers
 		validated_backends slow_workers extra_slow_workers disable_batching r2 source_processing source_image source_mask
-		extra_sources image text softprompt webhook agent proxied_account ip unsafe_ip requester_trusted`,
-	reflect.TypeFor[ExtraSource](): `key strength`,
+		extra_sources image text softprompt webhook agent proxied_account ip unsafe_ip requester_trusted recorded key_mark`,
+	reflect.TypeFor[ImageSubmission](): `prompt params nsfw censor_nsfw trusted_workers validated_backends slow_workers
+		extra_slow_workers workers worker_blacklist models source_image source_processing source_mask extra_source_images r2
+		shared replacement_filter dry_run proxied_account disable_batching allow_downgrade webhook style template_fields`,
+	reflect.TypeFor[TextSubmission](): `prompt params softprompt trusted_workers validated_backends slow_workers
+		extra_slow_workers workers worker_blacklist models dry_run proxied_account extra_source_images disable_batching
+		allow_downgrade webhook style template_fields context_fit`,
+	reflect.TypeFor[ImageSettings](): `n steps width height sampler_name cfg_scale karras denoising_strength hires_fix
+		hires_fix_denoising_strength clip_skip tiling facefixer_strength post_processing loras tis special workflow transparent
+		seed seed_variation control_type image_is_control return_control_map extra_texts Sampling init_as_image`,
+	reflect.TypeFor[LoraSettings]():     `name model clip inject_trigger is_version`,
+	reflect.TypeFor[TISettings]():       `name inject_ti strength`,
+	reflect.TypeFor[ExtraSourceImage](): `image strength`,
+	reflect.TypeFor[ExtraSource]():      `key strength`,
 	reflect.TypeFor[ImageParams](): `width height steps sampler cfg_scale karras denoising_strength hires_fix
 		hires_fix_denoising_strength clip_skip tiling facefixer_strength post_processing loras tis special workflow
 		transparent seed seed_variation control_type image_is_control return_control_map extra_texts sampling`,

@@ -37,6 +37,7 @@ var (
 	ErrWebhook             = refusal(http.StatusBadRequest, "BadRequest", "A webhook must start with https://")
 	ErrProxiedAccount      = refusal(http.StatusBadRequest, "OnlyServiceAccountProxy", "Only service accounts may set proxied_account.")
 	ErrStyleNotFound       = refusal(http.StatusNotFound, "StyleNotFound", "There is no such style.")
+	ErrTemplateFieldsStyle = refusal(http.StatusBadRequest, "TemplateFieldsRequireStyle", "template_fields are for requests with a style.")
 	ErrTooManyExtraImages  = refusal(http.StatusBadRequest, "TooManyExtraSourceImages.", "A request takes at most 5 extra source images.")
 	ErrMoreThanMinExtra    = refusal(http.StatusBadRequest, "MoreThanMinExtraSourceImage.", "Only trusted users and patrons may send more than 1 extra source image.")
 	ErrInvalidExtraImages  = refusal(http.StatusBadRequest, "InvalidExtraSourceImages.", "Extra source images are for remixes only.")

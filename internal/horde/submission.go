@@ -35,54 +35,56 @@ type ImageSubmission struct {
 	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
 	Webhook           *string            `json:"webhook" minLength:"10" maxLength:"1024"`
 	Style             *string            `json:"style" minLength:"3" maxLength:"1024"`
+	// TemplateFields are texts for the places that the style declares: see [TemplateFields].
+	TemplateFields json.RawMessage `json:"template_fields" type:"object" published:"-" doc:"Texts for the places that the style declares, by their names."`
 }
 
 // ImageSettings is the "params" object of an image request.
 type ImageSettings struct {
-	N                         *int            `json:"n" minimum:"1" maximum:"20" default:"1"`
-	Steps                     *int            `json:"steps" minimum:"1" maximum:"500" default:"30"`
-	Width                     *int            `json:"width" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
-	Height                    *int            `json:"height" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
-	Sampler                   *string         `json:"sampler_name" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm" ours:"uni_pc,uni_pc_bh2,dpmpp_2m_sde,dpmpp_3m_sde,ddpm,deis,ipndm,res_multistep,gradient_estimation,heunpp2,er_sde,sa_solver,euler_cfg_pp,euler_ancestral_cfg_pp,exp_heun_2_x0,exp_heun_2_x0_sde,dpmpp_2s_ancestral_cfg_pp,dpmpp_2m_cfg_pp,dpmpp_2m_sde_heun,ipndm_v,res_multistep_cfg_pp,res_multistep_ancestral,res_multistep_ancestral_cfg_pp,gradient_estimation_cfg_pp,seeds_2,seeds_3,sa_solver_pece" part:"ModelPayloadStyleStable"`
-	CFGScale                  *float64        `json:"cfg_scale" minimum:"0" maximum:"100" default:"7.5" part:"ModelPayloadStyleStable"`
-	Karras                    *bool           `json:"karras" default:"false" part:"ModelPayloadStyleStable"`
-	DenoisingStrength         *float64        `json:"denoising_strength" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
-	HiresFix                  *bool           `json:"hires_fix" default:"false" part:"ModelPayloadStyleStable"`
-	HiresFixDenoisingStrength *float64        `json:"hires_fix_denoising_strength" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
-	ClipSkip                  *int            `json:"clip_skip" minimum:"1" maximum:"12" part:"ModelPayloadStyleStable"`
-	Tiling                    *bool           `json:"tiling" default:"false" part:"ModelPayloadStyleStable"`
-	FacefixerStrength         *float64        `json:"facefixer_strength" minimum:"0" maximum:"1" part:"ModelPayloadStyleStable"`
-	PostProcessing            []string        `json:"post_processing" uniqueItems:"true" enum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer" part:"ModelPayloadStyleStable"`
-	Loras                     []LoraSettings  `json:"loras" part:"ModelPayloadStyleStable"`
-	TIs                       []TISettings    `json:"tis" part:"ModelPayloadStyleStable"`
-	Special                   json.RawMessage `json:"special" type:"object" model:"ModelSpecialPayloadStable" wildcard:"object" part:"ModelPayloadStyleStable"`
-	Workflow                  *string         `json:"workflow" enum:"qr_code" part:"ModelPayloadStyleStable"`
-	Transparent               *bool           `json:"transparent" default:"false" part:"ModelPayloadStyleStable"`
-	Seed                      *string         `json:"seed" maxLength:"10000" published:"maxLength=" part:"ModelPayloadRootStable"`
-	SeedVariation             *int            `json:"seed_variation" minimum:"1" maximum:"1000" part:"ModelPayloadRootStable"`
-	ControlType               *string         `json:"control_type" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" ours:"mlsd,binary,standard_lineart,lineart,lineart_anime,lineart_anime_denoise,pidinet,scribble_xdog,scribble_pidinet,teed,pyracanny,midas_depth,zoe_depth,depth_anything,depth_anything_v2,normal_bae,oneformer_ade20k,oneformer_coco,color,shuffle,recolor_luminance,recolor_intensity,tile,tile_ttplanet_guided,tile_ttplanet_simple" emptyabsent:"true" part:"ModelPayloadRootStable"`
-	ImageIsControl            *bool           `json:"image_is_control" default:"false" part:"ModelPayloadRootStable"`
-	ReturnControlMap          *bool           `json:"return_control_map" default:"false" part:"ModelPayloadRootStable"`
-	ExtraTexts                []ExtraText     `json:"extra_texts" part:"ModelPayloadRootStable"`
+	N                         *int            `json:"n,omitempty" minimum:"1" maximum:"20" default:"1"`
+	Steps                     *int            `json:"steps,omitempty" minimum:"1" maximum:"500" default:"30"`
+	Width                     *int            `json:"width,omitempty" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
+	Height                    *int            `json:"height,omitempty" minimum:"64" maximum:"3072" multipleOf:"64" default:"512" part:"ModelPayloadStyleStable"`
+	Sampler                   *string         `json:"sampler_name,omitempty" default:"k_euler_a" enum:"k_lms,k_heun,k_euler,k_euler_a,k_dpm_2,k_dpm_2_a,k_dpm_fast,k_dpm_adaptive,k_dpmpp_2s_a,k_dpmpp_2m,dpmsolver,k_dpmpp_sde,DDIM,lcm" ours:"uni_pc,uni_pc_bh2,dpmpp_2m_sde,dpmpp_3m_sde,ddpm,deis,ipndm,res_multistep,gradient_estimation,heunpp2,er_sde,sa_solver,euler_cfg_pp,euler_ancestral_cfg_pp,exp_heun_2_x0,exp_heun_2_x0_sde,dpmpp_2s_ancestral_cfg_pp,dpmpp_2m_cfg_pp,dpmpp_2m_sde_heun,ipndm_v,res_multistep_cfg_pp,res_multistep_ancestral,res_multistep_ancestral_cfg_pp,gradient_estimation_cfg_pp,seeds_2,seeds_3,sa_solver_pece" part:"ModelPayloadStyleStable"`
+	CFGScale                  *float64        `json:"cfg_scale,omitempty" minimum:"0" maximum:"100" default:"7.5" part:"ModelPayloadStyleStable"`
+	Karras                    *bool           `json:"karras,omitempty" default:"false" part:"ModelPayloadStyleStable"`
+	DenoisingStrength         *float64        `json:"denoising_strength,omitempty" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
+	HiresFix                  *bool           `json:"hires_fix,omitempty" default:"false" part:"ModelPayloadStyleStable"`
+	HiresFixDenoisingStrength *float64        `json:"hires_fix_denoising_strength,omitempty" minimum:"0.01" maximum:"1" part:"ModelPayloadStyleStable"`
+	ClipSkip                  *int            `json:"clip_skip,omitempty" minimum:"1" maximum:"12" part:"ModelPayloadStyleStable"`
+	Tiling                    *bool           `json:"tiling,omitempty" default:"false" part:"ModelPayloadStyleStable"`
+	FacefixerStrength         *float64        `json:"facefixer_strength,omitempty" minimum:"0" maximum:"1" part:"ModelPayloadStyleStable"`
+	PostProcessing            []string        `json:"post_processing,omitzero" uniqueItems:"true" enum:"GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer" part:"ModelPayloadStyleStable"`
+	Loras                     []LoraSettings  `json:"loras,omitzero" part:"ModelPayloadStyleStable"`
+	TIs                       []TISettings    `json:"tis,omitzero" part:"ModelPayloadStyleStable"`
+	Special                   json.RawMessage `json:"special,omitempty" type:"object" model:"ModelSpecialPayloadStable" wildcard:"object" part:"ModelPayloadStyleStable"`
+	Workflow                  *string         `json:"workflow,omitempty" enum:"qr_code" part:"ModelPayloadStyleStable"`
+	Transparent               *bool           `json:"transparent,omitempty" default:"false" part:"ModelPayloadStyleStable"`
+	Seed                      *string         `json:"seed,omitempty" maxLength:"10000" published:"maxLength=" part:"ModelPayloadRootStable"`
+	SeedVariation             *int            `json:"seed_variation,omitempty" minimum:"1" maximum:"1000" part:"ModelPayloadRootStable"`
+	ControlType               *string         `json:"control_type,omitempty" enum:"canny,hed,depth,normal,openpose,seg,scribble,fakescribbles,hough" ours:"mlsd,binary,standard_lineart,lineart,lineart_anime,lineart_anime_denoise,pidinet,scribble_xdog,scribble_pidinet,teed,pyracanny,midas_depth,zoe_depth,depth_anything,depth_anything_v2,normal_bae,oneformer_ade20k,oneformer_coco,color,shuffle,recolor_luminance,recolor_intensity,tile,tile_ttplanet_guided,tile_ttplanet_simple" emptyabsent:"true" part:"ModelPayloadRootStable"`
+	ImageIsControl            *bool           `json:"image_is_control,omitempty" default:"false" part:"ModelPayloadRootStable"`
+	ReturnControlMap          *bool           `json:"return_control_map,omitempty" default:"false" part:"ModelPayloadRootStable"`
+	ExtraTexts                []ExtraText     `json:"extra_texts,omitzero" part:"ModelPayloadRootStable"`
 	Sampling                  `published:"-"`
 	// InitAsImage is not part of the published interface, but one check looks at it.
-	InitAsImage json.RawMessage `json:"init_as_image" hidden:"true"`
+	InitAsImage json.RawMessage `json:"init_as_image,omitempty" hidden:"true"`
 }
 
 // LoraSettings names one LoRA.
 type LoraSettings struct {
-	Name          *string  `json:"name" required:"true" minLength:"1" maxLength:"255"`
-	Model         *float64 `json:"model" minimum:"-5" maximum:"5" default:"1"`
-	Clip          *float64 `json:"clip" minimum:"-5" maximum:"5" default:"1"`
-	InjectTrigger *string  `json:"inject_trigger" minLength:"1" maxLength:"30"`
-	IsVersion     *bool    `json:"is_version" default:"false"`
+	Name          *string  `json:"name,omitempty" required:"true" minLength:"1" maxLength:"255"`
+	Model         *float64 `json:"model,omitempty" minimum:"-5" maximum:"5" default:"1"`
+	Clip          *float64 `json:"clip,omitempty" minimum:"-5" maximum:"5" default:"1"`
+	InjectTrigger *string  `json:"inject_trigger,omitempty" minLength:"1" maxLength:"30"`
+	IsVersion     *bool    `json:"is_version,omitempty" default:"false"`
 }
 
 // TISettings names one textual inversion.
 type TISettings struct {
-	Name     *string  `json:"name" required:"true" minLength:"1" maxLength:"255"`
-	InjectTI *string  `json:"inject_ti" enum:"prompt,negprompt"`
-	Strength *float64 `json:"strength" minimum:"-5" maximum:"5" default:"1"`
+	Name     *string  `json:"name,omitempty" required:"true" minLength:"1" maxLength:"255"`
+	InjectTI *string  `json:"inject_ti,omitempty" enum:"prompt,negprompt"`
+	Strength *float64 `json:"strength,omitempty" minimum:"-5" maximum:"5" default:"1"`
 }
 
 // ExtraSourceImage is a further source image of a remix.
@@ -116,6 +118,9 @@ type TextSubmission struct {
 	AllowDowngrade    *bool              `json:"allow_downgrade" default:"false"`
 	Webhook           *string            `json:"webhook" maxLength:"1024" published:"maxLength="`
 	Style             *string            `json:"style" minLength:"3" maxLength:"1024"`
+	// TemplateFields are texts for the places that the style declares: see [TemplateFields].
+	TemplateFields json.RawMessage `json:"template_fields" type:"object" published:"-" doc:"Texts for the places that the style declares, by their names."`
+	ContextFit     *string         `json:"context_fit" enum:"ignore,reject,grow" default:"ignore" published:"-" doc:"What to do with a prompt that is longer than the context: cut it at its front, refuse the request, or let the context grow, which is paid for."`
 }
 
 // TextSettings is the "params" object of a text request. All but N go to the worker as they are.

@@ -27,6 +27,7 @@ func Register(r *api.Router, e *engine.Engine, version string, active func() int
 	r.Name(models...)
 	a.imageRequests(r)
 	a.textRequests(r)
+	a.recorded(r)
 	a.eventStreams(r)
 	a.imageWorkers(r)
 	a.textWorkers(r)

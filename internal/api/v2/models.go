@@ -70,6 +70,9 @@ var models = []schema.Model{
 	schema.Named[workerMessage]("ResponseModelMessage"),
 	schema.Named[team]("TeamDetailsLite"),
 	schema.Named[workerChanged]("ModifyWorker"),
+	schema.Named[recordedImage]("GenerationSubmittedStable"),
+	schema.Named[recordedText]("GenerationSubmittedKobold"),
+	schema.Named[recordedRequest](""),
 	schema.Named[samplerConstraints]("SamplerConstraintsDocument"),
 	schema.Named[nothing](""),
 }

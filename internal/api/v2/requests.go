@@ -116,12 +116,21 @@ type requestStatusCheck struct {
 	QueuePosition int   `json:"queue_position"`
 	Kudos         int64 `json:"kudos" published:"type=number"`
 	IsPossible    bool  `json:"is_possible" default:"true" doc:"Whether a worker that can serve the request is online."`
+	progress      `published:"-"`
+}
+
+// progress tells more of a request that waits than older servers do.
+type progress struct {
+	EligibleWorkers       int  `json:"eligible_workers" doc:"Workers that are online and can serve the request."`
+	EligibleWorkerThreads int  `json:"eligible_worker_threads" doc:"How many results these work on at a time."`
+	MightStall            bool `json:"might_stall" doc:"For ten minutes more work has come before the request than was done."`
 }
 
 func checked(s engine.Status) requestStatusCheck {
 	return requestStatusCheck{
 		Finished: s.Finished, Processing: s.Processing, Restarted: s.Restarted, Waiting: s.Waiting, Done: s.Done,
 		Faulted: s.Faulted, WaitTime: s.WaitTime, QueuePosition: s.QueuePosition, Kudos: s.Kudos.Whole(), IsPossible: s.Possible,
+		progress: progress{s.EligibleWorkers, s.EligibleThreads, s.MightStall},
 	}
 }
 
