@@ -240,7 +240,7 @@ func TestAlchemy4And5And6WhatIsAccepted(t *testing.T) {
 		{"an unknown form", u, `{"source_image":"x","forms":[{"name":"bad"}]}`, 400, "", "forms.0.name"},
 		{"a form that differs in case", u, `{"source_image":"x","forms":[{"name":"Caption"}]}`, 400, "", "forms.0.name"},
 		{"a form without a name", u, `{"source_image":"x","forms":[{}]}`, 400, "", "forms.0.name"},
-		{"annotation", u, `{"source_image":"x","forms":[{"name":"annotation","payload":{"control_type":"canny"}}]}`, 400, "", "forms.0.name"},
+		{"post_process", u, `{"source_image":"x","forms":[{"name":"post_process"}]}`, 400, "", "forms.0.name"},
 		{"a null payload", u, `{"source_image":"x","forms":[{"name":"caption","payload":null}]}`, 400, "", "forms.0.payload"},
 		{"a long payload", u, `{"source_image":"x","forms":[{"name":"caption","payload":{"a":"` + strings.Repeat("x", 16<<10) + `"}}]}`, 400, "", "forms.0.payload"},
 		{"null forms", u, `{"source_image":"x","forms":null}`, 400, "", "forms"},

@@ -128,7 +128,7 @@ func TestEveryFieldWrongInTurn(t *testing.T) {
 			{"slow_workers", boolean, nil}, {"extra_slow_workers", boolean, nil}, {"workers", texts, []string{`[5]`}}, {"worker_blacklist", boolean, nil},
 			{"models", texts, []string{`[5]`, `["` + strings.Repeat("m", 256) + `"]`}}, {"dry_run", boolean, nil}, {"proxied_account", text, lengths(0, 255)}, {"disable_batching", boolean, nil},
 			{"allow_downgrade", boolean, nil}, {"webhook", text, lengths(0, 1024)}, {"style", text, lengths(3, 1024)},
-			{"params.n", integer, bounded(1, 20)}, {"params.max_length", integer, bounded(16, 4096)}, {"params.max_context_length", integer, bounded(80, 1048576)},
+			{"params.n", integer, bounded(1, 20)}, {"params.max_length", integer, bounded(16, 16384)}, {"params.max_context_length", integer, bounded(80, 1048576)},
 			{"params.temperature", number, []string{`-0.1`, `5.1`}}, {"params.rep_pen", number, []string{`0.9`, `3.1`}}, {"params.rep_pen_range", integer, bounded(0, 4096)},
 			{"params.rep_pen_slope", number, []string{`-0.1`, `10.1`}}, {"params.top_a", number, []string{`-0.1`, `1.1`}}, {"params.tfs", number, []string{`-0.1`, `1.1`}},
 			{"params.typical", number, []string{`-0.1`, `1.1`}}, {"params.top_k", integer, bounded(0, 200)}, {"params.top_p", number, []string{`0`, `1.1`}},

@@ -239,8 +239,8 @@ func TestB027And29And31Bounds(t *testing.T) {
 		s.refused(s.call("POST", "/generate/async", u, `{"prompt":"x","params":{"cfg_scale":`+cfg+`}}`), http.StatusBadRequest, "BadCFGDecimals")
 	}
 	s.invalid(s.call("POST", "/generate/async", u, img2img(base64PNG(opaque(64, 64))).with(fields{"params": fields{"denoising_strength": 0}})), "params.denoising_strength")
-	a := s.invalid(s.call("POST", "/generate/text/async", u, `{"prompt":"x","params":{"max_length":5000}}`), "params.max_length")
-	if !strings.Contains(a.text, "4096") {
+	a := s.invalid(s.call("POST", "/generate/text/async", u, `{"prompt":"x","params":{"max_length":17000}}`), "params.max_length")
+	if !strings.Contains(a.text, "16384") {
 		t.Errorf("B031 the answer does not name the limit: %s", a.text)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/kudos"
 )
 
 // contracted is what a worker adds to its pop that keeps the promises on samplers.
@@ -389,5 +390,123 @@ func TestTemplateFieldsNeedAStyle(t *testing.T) {
 		s.refused(try(fields{"a": strings.Repeat("snow ", 4000), "b": strings.Repeat("snow ", 4000)}), 400, "InvalidPromptSize")
 		s.invalid(try(fields{"caption": 5}), "template_fields.caption")
 		s.invalid(try("caption"), "template_fields")
+	}
+}
+
+func TestContextFit(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, horde.Trusted)
+	// Worked example 5.
+	ask := func(fit any, more fields) answer {
+		body := fields{"prompt": strings.Repeat("a", 9000), "params": fields{"max_context_length": 2048, "max_length": 80}, "models": []string{"test/7B"}}
+		if fit != nil {
+			body["context_fit"] = fit
+		}
+		return s.call("POST", "/generate/text/async", asker, body.with(more))
+	}
+	s.refused(ask("reject", nil), 400, "PromptExceedsContext")
+	s.refused(ask("grow", nil), 400, "PromptExceedsContext") // nobody is there
+	s.invalid(ask("shrink", nil), "context_fit")
+	s.noJob(s.popText(owner, "long", fields{"max_context_length": 8192}))
+	s.noJob(s.popText(owner, "longer, of another model", fields{"max_context_length": 16384, "models": []string{"test/13B"}}))
+	time.Sleep(2100 * time.Millisecond) // who is online is looked at every two seconds
+	s.refused(ask("grow", fields{"prompt": strings.Repeat("a", 3*8192)}), 400, "PromptExceedsContext")
+
+	dry := func(fit any) answer { return s.want(ask(fit, fields{"dry_run": true}), 200) }
+	plain, grown := dry("ignore"), dry("grow")
+	if absent := dry(nil); absent.number("kudos") != plain.number("kudos") || plain.number("kudos") >= grown.number("kudos") {
+		t.Errorf("kudos are %v absent, %v ignored, %v grown", absent.number("kudos"), plain.number("kudos"), grown.number("kudos"))
+	}
+	if n := plain.number("resolved", "params", "max_context_length"); n != 2048 {
+		t.Errorf("ignored, the context is %v", n)
+	}
+	if n := grown.number("resolved", "params", "max_context_length"); n != 3080 || grown.number("resolved", "estimated_prompt_tokens") != 3000 ||
+		grown.str("resolved", "context_fit") != "grow" {
+		t.Errorf("grown, it resolves to %.200v", grown.at("resolved"))
+	}
+	s.want(ask("reject", fields{"prompt": strings.Repeat("ä", 3*1968)}), 202) // characters, not bytes
+	job := s.popText(owner, "long", fields{"max_context_length": 2048})
+	s.job(job)
+	s.deliverText(owner, job.str("id"), "text")
+	s.noJob(s.popText(owner, "long", nil)) // it has the longer context again
+
+	id := s.want(ask("grow", nil), 202).str("id")
+	s.noJob(s.popText(owner, "short", fields{"max_context_length": 2048}))
+	job = s.popText(owner, "long", nil)
+	if s.job(job); job.number("payload", "max_context_length") != 3080 {
+		t.Errorf("the payload has a context of %v", job.number("payload", "max_context_length"))
+	}
+	reward := s.deliverText(owner, job.str("id"), strings.Repeat("text ", 60)).number("reward")
+	plainID := s.want(ask(nil, nil), 202).str("id")
+	job = s.popText(owner, "long", nil)
+	less := s.deliverText(owner, job.str("id"), strings.Repeat("text ", 60)).number("reward")
+	if reward <= less {
+		t.Errorf("a grown context earns %v, and another %v", reward, less)
+	}
+	if a, b := s.status("text", id).number("kudos"), s.status("text", plainID).number("kudos"); a <= b {
+		t.Errorf("a grown context is charged %v, and another %v", a, b)
+	}
+}
+
+func TestDryRunsTellWhatIsPriced(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	poor := s.user(0, 0)
+	a := s.want(s.call("POST", "/generate/async", poor, `{"prompt":"a fox ### dogs","models":["Deliberate"],"dry_run":true,"allow_downgrade":true,
+		"params":{"width":2048,"height":1024,"steps":20,"n":2,"seed":"7","scheduler":"beta","loras":[{"name":"x"}]}}`), 200)
+	resolved := a.at("resolved").(document)
+	params := resolved["params"].(document)
+	if resolved["prompt"] != "a fox ### dogs" || resolved["negative_prompt"] != " dogs" || params["seed"] != "7" || params["n"] != 2.0 || params["scheduler"] != "beta" {
+		t.Errorf("it resolves to %v", resolved)
+	}
+	if w, h := params["width"].(float64), params["height"].(float64); w*h > 1024*1024 {
+		t.Errorf("the size is %vx%v, not what a poor account may ask for", w, h)
+	}
+	sameJSON(t, encode(t, s.want(s.call("POST", "/generate/async", poor, `{"prompt":"a fox","models":["Deliberate"],"dry_run":true,
+		"params":{"sampler_name":"k_euler","steps":10,"width":512}}`), 200).at("resolved")),
+		`{"prompt":"a fox","models":["Deliberate"],"negative_prompt":null,"params":{"n":1,"steps":10,"width":512,"height":512,"sampler_name":"k_euler","cfg_scale":5,"karras":true}}`)
+	if a := s.want(s.call("POST", "/generate/async", poor, `{"prompt":"a fox","models":["Deliberate"]}`), 202); a.has("resolved") {
+		t.Errorf("an accepted request tells what it resolves to: %s", a.text)
+	}
+}
+
+func TestAnnotations(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, 0)
+	submit := func(payload any) answer {
+		return s.call("POST", "/interrogate/async", asker, fields{"source_image": small, "extra_slow_workers": false,
+			"forms": []any{fields{"name": "annotation", "payload": payload}, fields{"name": "caption"}}})
+	}
+	for _, wrong := range []any{fields{"control_type": "hough"}, fields{"control_type": "x"}, fields{"control_type": 5}, fields{}} {
+		s.invalid(submit(wrong), "forms.0.payload.control_type")
+	}
+	// Worked example 7.
+	id := s.want(submit(fields{"control_type": "canny"}), 202).str("id")
+	pop := func(name string, forms, types []string) answer {
+		return s.want(s.call("POST", "/interrogate/pop", owner, fields{"name": name, "forms": forms, "annotation_types": types, "amount": 5}), 200)
+	}
+	for _, a := range []answer{pop("hed", []string{"annotation"}, []string{"hed"}), pop("none", []string{"annotation"}, []string{}), pop("captions", []string{"nsfw"}, []string{"canny"})} {
+		if a.at("forms") != nil {
+			t.Errorf("a worker that makes no such map got %s", a.text)
+		}
+	}
+	s.invalid(s.call("POST", "/interrogate/pop", owner, fields{"name": "x", "forms": []string{"annotation"}, "annotation_types": []string{"hough"}}), "annotation_types.0")
+	a := pop("able", []string{"annotation", "nsfw"}, []string{"hed", "canny"})
+	forms := a.list("forms")
+	if len(forms) != 1 || a.str("forms", 0, "form") != "annotation" || a.str("forms", 0, "payload", "control_type") != "canny" {
+		t.Fatalf("the worker got %s", a.text)
+	}
+	s.upload(a.str("forms", 0, "r2_upload"), "a map")
+	done := s.want(s.call("POST", "/interrogate/submit", owner, fields{"id": a.str("forms", 0, "id"), "result": fields{"annotation": "R2"}, "state": "ok"}), 200)
+	if done.number("reward") != kudos.FormPrice("GFPGAN", 1) {
+		t.Errorf("it earns %v, want what post-processing does", done.number("reward"))
+	}
+	if url := s.get("/interrogate/status/"+id, account{}).str("forms", 0, "result", "annotation"); !strings.HasPrefix(url, "http") {
+		t.Errorf("the result is %q, want a link", url)
+	}
+	if types := s.get("/workers/name/able", account{}).strings("annotation_types"); fmt.Sprint(types) != "[canny hed]" {
+		t.Errorf("the worker shows %v", types)
 	}
 }

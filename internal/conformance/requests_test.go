@@ -34,7 +34,7 @@ func TestRequests1AnImageRequestIsAcceptedWithItsPriceAndAWarning(t *testing.T) 
 	}
 }
 
-func TestRequests2And3DryRunsAnswerThePriceAlone(t *testing.T) {
+func TestRequests2And3DryRunsAnswerThePrice(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	u := s.user(100, 0)
@@ -51,8 +51,8 @@ func TestRequests2And3DryRunsAnswerThePriceAlone(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
 			a := s.want(s.call("POST", generate(c.kind)+"/async", u, c.body), http.StatusOK)
-			if m, _ := a.value.(map[string]any); len(m) != 1 || a.number("kudos") != c.kudos {
-				t.Errorf("got %s, want kudos %v alone", a.text, c.kudos)
+			if m, _ := a.value.(map[string]any); len(m) != 2 || m["resolved"] == nil || a.number("kudos") != c.kudos {
+				t.Errorf("got %s, want kudos %v and what they are for", a.text, c.kudos)
 			}
 		})
 	}

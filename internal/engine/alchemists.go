@@ -49,6 +49,7 @@ func (e *Engine) PopAlchemy(ctx context.Context, key string, addr netip.Addr, p 
 			if len(w.Forms) == 0 {
 				w.Forms = shownForms
 			}
+			w.AnnotationTypes = distinct(p.AnnotationTypes)
 			w.MaxTiles = horde.DefaultMaxTiles
 			if p.MaxTiles != nil {
 				w.MaxTiles = *p.MaxTiles
@@ -97,7 +98,7 @@ func (e *Engine) takeForms(w *polled, p *horde.AlchemyPop, now time.Time) ([]*fo
 		amount = min(max(*p.Amount, 1), maxFormsPopped)
 	}
 	entries, untrusted := e.waiting.Take(&dispatch.FormPop{
-		Forms: p.Forms, MaxTiles: w.MaxTiles, Slow: w.Speed >= horde.SlowForm, OwnerTrusted: w.owner.Has(horde.Trusted),
+		Forms: horde.AnnotationNeeds(p.Forms, p.AnnotationTypes), MaxTiles: w.MaxTiles, Slow: w.Speed >= horde.SlowForm, OwnerTrusted: w.owner.Has(horde.Trusted),
 		Friends: w.friends, OwnOnly: w.Maintenance || w.Paused,
 	}, amount)
 	meters := e.meters.kinds[horde.Alchemy]

@@ -95,7 +95,7 @@ func (s *state) activateAlchemy(i *interrogation) {
 		f.of = i
 		f.entry = dispatch.FormEntry{
 			ID: f.ID, User: i.User, Priority: i.Priority, Created: i.Created.UnixNano(), Index: f.Index,
-			Needs: dispatch.FormNeeds{Name: f.Name, Tiles: i.Tiles, SlowWorkers: i.SlowWorkers, TrustedWorkers: i.TrustedWorkers},
+			Needs: dispatch.FormNeeds{Name: f.AnnotationNeed(), Tiles: i.Tiles, SlowWorkers: i.SlowWorkers, TrustedWorkers: i.TrustedWorkers},
 		}
 		s.alchemy.forms[f.ID] = f
 		state := f.State

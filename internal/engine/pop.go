@@ -250,7 +250,7 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 	if w.ExtraSlow {
 		r.Expires = now.Add(horde.ExtraSlowLifetime)
 	} else {
-		r.Touch(now, horde.Lifetime)
+		r.Touch(now, max(horde.Lifetime, popped.Lease+horde.Lifetime/2)) // a long text takes longer than a request lives otherwise
 	}
 	e.open.request(r, false)
 	return popAnswer{popped: popped, features: w.offer.Features, wait: e.open}

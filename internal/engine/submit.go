@@ -25,6 +25,8 @@ type Accepted struct {
 	// Message tells that no worker can serve the request now; else it is empty.
 	Message  string
 	Warnings []horde.Warning
+	// Order is, for a dry run, what would be queued and has the price.
+	Order *horde.Order
 }
 
 // submission is what image and text submissions have in common.
@@ -95,7 +97,7 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 		}
 		order := s.Order(u, targets)
 		order.Recorded = sent.Record(order.Prompt)
-		return order, nil
+		return order, order.FitContext(str(s.ContextFit), func() int { return e.longestContext(order.Models) })
 	})
 	accepted.Warnings = nil // texts never carry any
 	return accepted, err
@@ -236,6 +238,18 @@ func (e *Engine) withinConcurrency(u *user, k horde.Kind, models []string, resul
 	return nil
 }
 
+// longestContext is the longest context of a text worker that is online and has one of the models, of which none are all.
+func (e *Engine) longestContext(models []string) int {
+	longest := 0
+	e.online(horde.Text, time.Now().UTC()).couldTake(models, func(w *worker) bool {
+		if !w.Maintenance && !w.Paused {
+			longest = max(longest, w.MaxContextLength)
+		}
+		return true
+	})
+	return longest
+}
+
 // busy is how busy the horde is, for the gate of upfront kudos.
 func (e *Engine) busy(k horde.Kind, now time.Time) kudos.Load {
 	_, threads := e.online(k, now).totals()
@@ -269,7 +283,7 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 	}
 	if s.dryRun {
 		e.book.ReleaseHold(&r.Request)
-		return nil, Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref))}, nil
+		return nil, Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref)), Order: o}, nil
 	}
 	r.unpacked, r.Price = o, horde.NewKudos(e.Rules.Price(o))
 	if s.sources.any() {

@@ -114,7 +114,7 @@ var postProcessors = map[string]bool{
 	"GFPGAN": true, "RealESRGAN_x4plus": true, "RealESRGAN_x2plus": true, "RealESRGAN_x4plus_anime_6B": true, "NMKD_Siax": true,
 	"4x_AnimeSharp": true, "CodeFormers": true, "strip_background": true, "4xNomos8kSC": true, "4xLSDIRplus": true,
 	"4xNomosWebPhoto_RealPLKSR": true, "4xNomos2_realplksr_dysample": true, "4xNomos2_hq_dat2": true,
-	"2xModernSpanimationV1": true, "GFPGANv1.3": true, "RestoreFormer": true,
+	"2xModernSpanimationV1": true, "GFPGANv1.3": true, "RestoreFormer": true, annotation: true,
 }
 
 // PostProcesses tells whether a form makes a new image of the old one; all others make data.

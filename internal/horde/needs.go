@@ -92,7 +92,7 @@ func (o *Order) Needs() Needs {
 	set(WantsHiresFix, p.HiresFix)
 	set(WantsClipSkip, p.ClipSkip != nil && *p.ClipSkip > 1)
 	set(WantsLoraVersions, slices.ContainsFunc(p.Loras, func(l Lora) bool { return l.IsVersion }))
-	set(WantsExtendedControl, extendedControl(p.ControlType))
+	set(WantsExtendedControl, newerControls[p.ControlType])
 	set(WantsExtendedSampling, p.Sampling.newer() || SamplerNamed(p.Sampler) > SamplerLCM)
 	n.Gates = ParseFeatures(p.PostProcessing)
 	n.Sampler = SamplerNamed(p.Sampler)

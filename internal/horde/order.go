@@ -52,6 +52,8 @@ type Order struct {
 
 	// Recorded is what the client sent, for who sent it to read it back: see [ImageSubmission.Record].
 	Recorded string `json:"recorded,omitempty"`
+	// GrownContext tells that the context of a text was made longer for its prompt, which is paid for.
+	GrownContext bool `json:"grown_context,omitempty"`
 	// KeyMark tells the key that was used from others: see [MarkOf].
 	KeyMark string `json:"key_mark,omitempty"`
 }

@@ -17,6 +17,8 @@ type Polling struct {
 	RequireUpfrontKudos *bool    `json:"require_upfront_kudos" default:"false"`
 	Amount              *int     `json:"amount" minimum:"1" maximum:"20" default:"1"`
 	ExtraSlowWorker     *bool    `json:"extra_slow_worker" default:"true"`
+	// SamplerContract is told by newer programs. It means something for images alone.
+	SamplerContract *string `json:"sampler_execution_contract_version" enum:"1.0" published:"-" doc:"The version of the promises on how samplers run that the worker keeps, see /v2/status/sampler_constraints."`
 	// Capabilities narrows the features that the bridge agent stands for. It is ours; nil means all of them.
 	Capabilities []string `json:"capabilities" published:"-"`
 	// Wait is for how many seconds the pop waits for a job if there is none now: see [Patience]. It is ours; nil means not
@@ -49,9 +51,8 @@ type ImagePop struct {
 	AllowSDXLControlNet *bool    `json:"allow_sdxl_controlnet" default:"true"`
 	AllowLora           *bool    `json:"allow_lora" default:"true"`
 	LimitMaxSteps       *bool    `json:"limit_max_steps" default:"true"`
-	// What follows is told by newer programs.
-	AllowExtendedControlNet *bool   `json:"allow_extended_controlnet" default:"false" published:"-" doc:"Whether the worker has the control types beyond the nine of before."`
-	SamplerContract         *string `json:"sampler_execution_contract_version" enum:"1.0" published:"-" doc:"The version of the promises on how samplers run that the worker keeps, see /v2/status/sampler_constraints."`
+	// AllowExtendedControlNet is told by newer programs.
+	AllowExtendedControlNet *bool `json:"allow_extended_controlnet" default:"false" published:"-" doc:"Whether the worker has the control types beyond the nine of before."`
 }
 
 // TextPop is the body of a text worker's pop.

@@ -38,6 +38,7 @@ var (
 	ErrProxiedAccount      = refusal(http.StatusBadRequest, "OnlyServiceAccountProxy", "Only service accounts may set proxied_account.")
 	ErrStyleNotFound       = refusal(http.StatusNotFound, "StyleNotFound", "There is no such style.")
 	ErrTemplateFieldsStyle = refusal(http.StatusBadRequest, "TemplateFieldsRequireStyle", "template_fields are for requests with a style.")
+	ErrPromptContext       = refusal(http.StatusBadRequest, "PromptExceedsContext", "The prompt is longer than the context.")
 	ErrTooManyExtraImages  = refusal(http.StatusBadRequest, "TooManyExtraSourceImages.", "A request takes at most 5 extra source images.")
 	ErrMoreThanMinExtra    = refusal(http.StatusBadRequest, "MoreThanMinExtraSourceImage.", "Only trusted users and patrons may send more than 1 extra source image.")
 	ErrInvalidExtraImages  = refusal(http.StatusBadRequest, "InvalidExtraSourceImages.", "Extra source images are for remixes only.")

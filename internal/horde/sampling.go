@@ -309,5 +309,11 @@ var plainControls = map[string]bool{
 	"fakescribbles": true, "hough": true,
 }
 
-// extendedControl tells whether a control type is one of those that only newer programs know.
-func extendedControl(name string) bool { return name != "" && !plainControls[name] }
+// newerControls are those that only newer programs know.
+var newerControls = map[string]bool{
+	"mlsd": true, "binary": true, "standard_lineart": true, "lineart": true, "lineart_anime": true, "lineart_anime_denoise": true,
+	"pidinet": true, "scribble_xdog": true, "scribble_pidinet": true, "teed": true, "pyracanny": true, "midas_depth": true,
+	"zoe_depth": true, "depth_anything": true, "depth_anything_v2": true, "normal_bae": true, "oneformer_ade20k": true,
+	"oneformer_coco": true, "color": true, "shuffle": true, "recolor_luminance": true, "recolor_intensity": true, "tile": true,
+	"tile_ttplanet_guided": true, "tile_ttplanet_simple": true,
+}

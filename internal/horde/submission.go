@@ -126,7 +126,7 @@ type TextSubmission struct {
 // TextSettings is the "params" object of a text request. All but N go to the worker as they are.
 type TextSettings struct {
 	N                     *int     `json:"n,omitempty" minimum:"1" maximum:"20" default:"1" published:"default=" part:"ModelPayloadRootKobold"`
-	MaxLength             *int     `json:"max_length,omitempty" minimum:"16" maximum:"4096" default:"80" part:"ModelPayloadRootKobold"`
+	MaxLength             *int     `json:"max_length,omitempty" minimum:"16" maximum:"16384" published:"maximum=4096" default:"80" part:"ModelPayloadRootKobold"`
 	MaxContextLength      *int     `json:"max_context_length,omitempty" minimum:"80" maximum:"1048576" default:"2048" part:"ModelPayloadRootKobold"`
 	Temperature           *float64 `json:"temperature,omitempty" minimum:"0" maximum:"5" part:"ModelPayloadStyleKobold"`
 	RepPen                *float64 `json:"rep_pen,omitempty" minimum:"1" maximum:"3" part:"ModelPayloadStyleKobold"`

@@ -61,8 +61,10 @@ type Worker struct {
 
 	// Alchemists only. Forms are the names of the forms that the worker offers, each once; MaxTiles is how large an image it
 	// takes, in tiles of 512x512 pixels.
-	Forms    []string `json:"forms,omitempty"`
-	MaxTiles int      `json:"max_tiles,omitempty"`
+	Forms []string `json:"forms,omitempty"`
+	// AnnotationTypes are the control types of the form annotation, each once.
+	AnnotationTypes []string `json:"annotation_types,omitempty"`
+	MaxTiles        int      `json:"max_tiles,omitempty"`
 
 	// Speed is the mean of the last samples, in raw things a second; of an alchemist, in seconds a form. It may be lost in a
 	// crash.

@@ -47,6 +47,9 @@ func (r Rules) TextReward(o *horde.Order, model, generation string, ownerTrusted
 	// The length of the context is that of the prompt, counted no further than the result may be long. Clients know the
 	// prices that come of it.
 	context := contextFactor(Tokens(o.Prompt, limit))
+	if o.GrownContext {
+		context = contextFactor(*o.Text.MaxContextLength)
+	}
 	m, known := ref.TextModel(model)
 	if !known {
 		if !ownerTrusted {

@@ -75,6 +75,9 @@ func (a *API) submitAlchemy(ctx context.Context, c *api.Call[alchemySubmitInput]
 		return 0, nil, missing("source_image")
 	}
 	for i, f := range c.In.Body.Forms {
+		if err := f.CheckPayload(i); err != nil {
+			return 0, nil, err
+		}
 		if len(f.Payload) > horde.MaxFormPayload {
 			return 0, nil, horde.Invalid(map[string]string{fmt.Sprintf("forms.%d.payload", i): fmt.Sprintf("longer than %d bytes", horde.MaxFormPayload)})
 		}
@@ -126,7 +129,7 @@ type alchemyPopped struct {
 
 type poppedForm struct {
 	ID          string          `json:"id"`
-	Form        string          `json:"form" enum:"caption,interrogation,nsfw,vectorize,palette,describe,aesthetic,GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer"`
+	Form        string          `json:"form" enum:"caption,interrogation,nsfw,vectorize,palette,describe,aesthetic,GFPGAN,RealESRGAN_x4plus,RealESRGAN_x2plus,RealESRGAN_x4plus_anime_6B,NMKD_Siax,4x_AnimeSharp,CodeFormers,strip_background,4xNomos8kSC,4xLSDIRplus,4xNomosWebPhoto_RealPLKSR,4xNomos2_realplksr_dysample,4xNomos2_hq_dat2,2xModernSpanimationV1,GFPGANv1.3,RestoreFormer" ours:"annotation"`
 	Payload     json.RawMessage `json:"payload,omitempty" type:"object" model:"ModelInterrogationFormPayloadStable" wildcard:"string"`
 	SourceImage string          `json:"source_image"`
 	R2Upload    string          `json:"r2_upload,omitempty"`

@@ -36,6 +36,7 @@ func (a *API) imageRequests(r *api.Router) {
 			{To: "delete_image_async_status", Argument: "id", Member: "id"},
 		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
+		Published: api.Published{Answer: requestAsync{}},
 	}, a.submitImage)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/generate/check/{id}", Limits: LimitsCheck, ID: "get_image_async_check",
@@ -61,6 +62,7 @@ func (a *API) textRequests(r *api.Router) {
 			{To: "get_text_async_status", Argument: "id", Member: "id"}, {To: "delete_text_async_status", Argument: "id", Member: "id"},
 		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
+		Published: api.Published{Answer: requestAsync{}},
 	}, a.submitText)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/generate/text/status/{id}", Limits: LimitsTextStatus, ID: "get_text_async_status",
@@ -83,25 +85,32 @@ type requestAsync struct {
 	Warnings []horde.Warning `json:"warnings,omitempty"`
 }
 
-func accepted(acc engine.Accepted, err error) (int, *requestAsync, error) {
+func accepted(acc engine.Accepted) (int, requestAsync) {
+	if acc.DryRun {
+		return http.StatusOK, requestAsync{Kudos: acc.Kudos}
+	}
+	return http.StatusAccepted, requestAsync{ID: acc.ID.String(), Kudos: acc.Kudos, Message: acc.Message, Warnings: acc.Warnings}
+}
+
+func (a *API) submitImage(ctx context.Context, c *api.Call[imageRequestInput]) (int, *requestAsyncImage, error) {
+	acc, err := a.engine.SubmitImage(ctx, submitter(c.In.APIKey, c.Caller), &c.In.Body)
 	if err != nil {
 		return 0, nil, err
 	}
-	if acc.DryRun {
-		return http.StatusOK, &requestAsync{Kudos: acc.Kudos}, nil
-	}
-	return http.StatusAccepted, &requestAsync{ID: acc.ID.String(), Kudos: acc.Kudos, Message: acc.Message, Warnings: acc.Warnings}, nil
+	status, out := accepted(acc)
+	return status, &requestAsyncImage{out, resolvedImageOf(acc, c.In.Body.Results())}, nil
 }
 
-func (a *API) submitImage(ctx context.Context, c *api.Call[imageRequestInput]) (int, *requestAsync, error) {
-	return accepted(a.engine.SubmitImage(ctx, submitter(c.In.APIKey, c.Caller), &c.In.Body))
-}
-
-func (a *API) submitText(ctx context.Context, c *api.Call[textRequestInput]) (int, *requestAsync, error) {
+func (a *API) submitText(ctx context.Context, c *api.Call[textRequestInput]) (int, *requestAsyncText, error) {
 	if c.In.Body.Prompt == nil {
 		return 0, nil, missing("prompt")
 	}
-	return accepted(a.engine.SubmitText(ctx, submitter(c.In.APIKey, c.Caller), &c.In.Body))
+	acc, err := a.engine.SubmitText(ctx, submitter(c.In.APIKey, c.Caller), &c.In.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	status, out := accepted(acc)
+	return status, &requestAsyncText{out, resolvedTextOf(acc, c.In.Body.Results(), c.In.Body.ContextFit)}, nil
 }
 
 // requestStatusCheck is how a request stands: numbers and booleans only, since some clients add up the bodies of several.

@@ -100,7 +100,10 @@ type workerDetails struct {
 	ControlNet              *bool  `json:"controlnet,omitempty"`
 	SDXLControlNet          *bool  `json:"sdxl_controlnet,omitempty"`
 
-	Forms []string `json:"forms,omitempty"`
+	ExtendedControlNet *bool `json:"extended_controlnet,omitempty" published:"-"`
+
+	Forms           []string `json:"forms,omitempty"`
+	AnnotationTypes []string `json:"annotation_types,omitempty" published:"-"`
 
 	MaxLength        *int   `json:"max_length,omitempty"`
 	MaxContextLength *int   `json:"max_context_length,omitempty"`
@@ -151,7 +154,7 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		d.Paused, d.Suspicious = &w.Paused, &suspicions
 	}
 	if w.Kind == horde.Alchemy {
-		d.Forms = w.Forms
+		d.Forms, d.AnnotationTypes = w.Forms, w.AnnotationTypes
 		return d
 	}
 	d.Models = &w.Models
@@ -165,6 +168,7 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 	d.MaxPixels, d.MegapixelstepsGenerated, d.Img2Img, d.Painting = &w.MaxPixels, &things, &img2img, &painting
 	d.PostProcessing, d.Lora = &w.AllowPostProcessing, &w.AllowLora
 	d.ControlNet, d.SDXLControlNet = &w.AllowControlNet, &w.AllowSDXLControlNet
+	d.ExtendedControlNet = &w.AllowExtendedControlNet
 	return d
 }
 
