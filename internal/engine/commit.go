@@ -161,12 +161,18 @@ func (e *Engine) durable(ctx context.Context, batches ...*batch) error {
 				e.nudge()
 			}
 			_, span := trace.Start(ctx, "wait for the record")
+			e.waiters.Add(1)
+			var err error
 			select {
 			case <-b.done:
 				span.End(b.err)
 			case <-ctx.Done():
-				span.End(ctx.Err())
-				return ctx.Err()
+				err = ctx.Err()
+				span.End(err)
+			}
+			e.waiters.Add(-1)
+			if err != nil {
+				return err
 			}
 		}
 		if b.err != nil {
@@ -244,7 +250,9 @@ func (e *Engine) write() (*batch, error) {
 	began := time.Now()
 	ctx, span := trace.Start(context.Background(), "commit")
 	span.Int("horde.changes", b.size())
+	e.began.Store(began.UnixNano())
 	err := e.Store.Commit(ctx, s)
+	e.began.Store(0)
 	span.End(err)
 	if err != nil {
 		return b, err
@@ -254,6 +262,17 @@ func (e *Engine) write() (*batch, error) {
 	close(b.done)
 	e.watches.changed(b)
 	return b, nil
+}
+
+// slowCommit is how long a batch may take to be written before those who wait for it count as a backlog.
+const slowCommit = time.Second
+
+// Backlog counts the calls that wait for a record which is slow at the moment; zero while it is as fast as it should be.
+func (e *Engine) Backlog() int64 {
+	if began := e.began.Load(); began == 0 || time.Since(time.Unix(0, began)) < slowCommit {
+		return 0
+	}
+	return e.waiters.Load()
 }
 
 // Quiesce runs f while nothing is being written to the record. Callers that need something written wait as long.

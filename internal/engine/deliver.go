@@ -242,10 +242,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	delete(e.running, j.ID)
 	e.open.job(j)
 
-	things := o.Things()
-	if o.Kind == horde.Text {
-		things = float64(kudos.Tokens(d.result, *o.Text.MaxLength))
-	}
+	things := delivered(o, d.result)
 	speed := e.measure(w, j, things, now)
 	reward := e.price(j, d, ref)
 	if j.Decoy {
@@ -318,10 +315,7 @@ const (
 
 // measure takes down how fast the job was, and suspects what cannot be.
 func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) (speed float64) {
-	speed = 1
-	if took := now.Sub(j.Started).Seconds(); took > 0 {
-		speed = math.Round(things/took*10) / 10
-	}
+	speed = speedOf(&j.Job, things, now)
 	kind := j.request.Order.Kind()
 	w.AddSample(speed)
 	w.lazy = true

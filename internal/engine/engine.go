@@ -31,6 +31,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"horde/internal/blob"
@@ -117,6 +118,10 @@ type Engine struct {
 	down, doubt bool
 	// since is when the engine began to serve what it loaded last.
 	since time.Time
+
+	// waiters counts the calls that wait for the record, and began is when the batch that is being written was begun, in
+	// nanoseconds since 1970; zero for none.
+	waiters, began atomic.Int64
 
 	writing sync.Mutex // held while a batch is being written; taken before mu
 	meters  *meters

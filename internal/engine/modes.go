@@ -95,7 +95,7 @@ func (e *Engine) Performance(ctx context.Context, k horde.Kind) (Performance, er
 		now := time.Now()
 		_, results, things := e.queues[k].Waiting()
 		for _, j := range e.running {
-			if j.request.Order.Kind() == k && !j.Decoy && !j.request.Cancelled {
+			if j.request.Order.Kind() == k && !j.Decoy && !j.request.Cancelled && !j.request.Faulted {
 				results++
 				things += j.request.order().Things()
 			}
@@ -159,12 +159,14 @@ func (e *Engine) Models(ctx context.Context, k horde.Kind) ([]ActiveModel, error
 	return models, nil
 }
 
-// Model looks one model up, among images first; nil if no worker offers it and the reference does not know it.
+// Model looks one model up, among images first: one that the reference has by this very name, a private one, or the one of
+// the comparison of pipelines. It is nil for any other.
 func (e *Engine) Model(ctx context.Context, name string) (*ActiveModel, error) {
 	var found *ActiveModel
 	err := e.do(func() {
 		now, ref := time.Now(), e.Reference()
-		if _, text := ref.Text[name]; !text && !ref.Served(name) && !strings.Contains(name, horde.SpecialModel) {
+		special := strings.Contains(name, horde.SpecialModel) || name == horde.BetaModel
+		if _, text := ref.Text[name]; !text && !ref.Served(name) && !special {
 			return
 		}
 		for _, k := range horde.Generated {
@@ -173,7 +175,7 @@ func (e *Engine) Model(ctx context.Context, name string) (*ActiveModel, error) {
 				found = &a
 				return
 			}
-			if found == nil && ref.Known(k, name) {
+			if found == nil && (special || ref.Known(k, name)) {
 				found = &a
 			}
 		}
@@ -222,7 +224,7 @@ type work struct {
 func (e *Engine) modelRunning(k horde.Kind) map[string]work {
 	sums := map[string]work{}
 	for _, j := range e.running {
-		if j.Decoy || j.request.Cancelled || j.request.Order.Kind() != k {
+		if j.Decoy || j.request.Cancelled || j.request.Faulted || j.request.Order.Kind() != k {
 			continue
 		}
 		for _, m := range j.request.order().Models {

@@ -3,12 +3,16 @@
 package engine
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/kudos"
 )
 
-// pulse is what one kind of work has been doing lately. It may be lost in a crash.
+// pulse is what one kind of work has been doing lately. It is not kept, but made again at a start from the jobs that the record
+// still has: those of requests that have not expired.
 type pulse struct {
 	done   []sample            // of the last minute, oldest first
 	models map[string][]sample // of the last hour, newest modelSamples
@@ -156,4 +160,60 @@ func (w *worker) standing(ref *horde.Reference) *horde.Offer {
 	}
 	w.online.OwnerTrusted = w.owner.Has(horde.Trusted)
 	return w.online
+}
+
+// lately are the jobs of a record that were delivered within the last hour.
+type lately struct {
+	jobs map[horde.RequestID][]*horde.Job
+	done []finished
+}
+
+// finished is a delivered job as a pulse takes it down.
+type finished struct {
+	job           *horde.Job
+	kind          horde.Kind
+	things, speed float64
+}
+
+func newLately(jobs []*horde.Job, now time.Time) *lately {
+	l := &lately{jobs: map[horde.RequestID][]*horde.Job{}}
+	for _, j := range jobs {
+		if j.State == horde.JobDelivered && !j.Decoy && now.Sub(j.Ended) < hourOfPulse {
+			l.jobs[j.Request] = append(l.jobs[j.Request], j)
+		}
+	}
+	return l
+}
+
+// request measures the jobs of a request, while it is unpacked.
+func (l *lately) request(r *request) {
+	for _, j := range l.jobs[r.ID] {
+		o := r.order()
+		things := delivered(o, j.Result)
+		l.done = append(l.done, finished{j, o.Kind, things, speedOf(j, things, j.Ended)})
+	}
+}
+
+// restore fills the pulses of a memory that was just loaded.
+func (l *lately) restore(s *state) {
+	slices.SortFunc(l.done, func(a, b finished) int { return a.job.Ended.Compare(b.job.Ended) })
+	for _, f := range l.done {
+		s.pulse[f.kind].add(f.job.Ended, f.job.Model, f.things, f.speed)
+	}
+}
+
+// delivered is how many raw things a result of an order counts as.
+func delivered(o *horde.Order, text string) float64 {
+	if o.Kind == horde.Text {
+		return float64(kudos.Tokens(text, *o.Text.MaxLength))
+	}
+	return o.Things()
+}
+
+// speedOf is how fast a job was made that ended then, in raw things a second.
+func speedOf(j *horde.Job, things float64, ended time.Time) float64 {
+	if took := ended.Sub(j.Started).Seconds(); took > 0 {
+		return math.Round(things/took*10) / 10
+	}
+	return 1
 }

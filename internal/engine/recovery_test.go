@@ -114,3 +114,32 @@ func TestAnOrderThatCannotBeRead(t *testing.T) {
 		t.Errorf("opened a record with a broken order: %v", err)
 	}
 }
+
+// TestABacklogIsOfASlowRecord lets three calls wait for a record that takes ten seconds for a batch.
+func TestABacklogIsOfASlowRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := memory.New()
+		e, err := Open(t.Context(), Config{Store: db, Reference: noModels})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		db.SetHook(func(context.Context, *store.Batch) memory.Outcome {
+			time.Sleep(10 * time.Second)
+			return memory.Outcome{}
+		})
+		for range 3 {
+			go func() { _ = submitText(e, horde.AnonymousKey) }()
+		}
+		for _, c := range []struct {
+			after time.Duration
+			want  int64
+		}{{500 * time.Millisecond, 0}, {2 * time.Second, 3}, {25 * time.Second, 0}} {
+			time.Sleep(c.after)
+			if got := e.Backlog(); got != c.want {
+				t.Errorf("after another %s: %d wait, want %d", c.after, got, c.want)
+			}
+		}
+	})
+}

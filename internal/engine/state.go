@@ -180,10 +180,12 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		q.Fill()
 	}
 	s.restoreAlchemy()
+	lately := newLately(r.Jobs, now)
 	for r, err := range unpacked(r.Requests) {
 		if err != nil {
 			return nil, err
 		}
+		lately.request(r)
 		r.user = s.users[r.User]
 		s.addRequest(r)
 		s.book.RestoreHold(&r.Request)
@@ -195,6 +197,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 	for _, j := range r.Jobs {
 		s.addJob(&job{Job: *j, request: s.requests[j.Request], worker: s.workers[j.Worker]})
 	}
+	lately.restore(s)
 	return s, nil
 }
 

@@ -70,6 +70,9 @@ const DefaultImageModel = "stable_diffusion"
 // SpecialModel marks, inside a model's name, a private model of one account: "horde_special::alias#id".
 const SpecialModel = "horde_special"
 
+// BetaModel is the model whose requests compare two pipelines. Its name is no private one's, though it looks like it.
+const BetaModel = "SDXL_beta::stability.ai#6901"
+
 // Baseline is the base architecture of an image model: from its record, else guessed from a tag in its name.
 func (r *Reference) Baseline(model string) string {
 	if m, ok := r.Image[model]; ok {

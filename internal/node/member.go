@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,7 @@ type Member struct {
 
 	holdFor         time.Duration // how long calls wait for a leader
 	held, heldBytes atomic.Int64  // calls that wait; bodies in memory
+	active          atomic.Int64  // calls that are being handled, here or elsewhere
 }
 
 // view is who leads, as far as this process knows. It does not change; another replaces it.
@@ -123,7 +125,7 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	m.setView(&view{})
 	m.models = own.loadModels(ctx)
 	var err error
-	if m.router, m.local, err = own.openLocal(m.status, m.readyz); err != nil {
+	if m.router, m.local, err = own.openLocal(m.status, m.readyz, m.vitals); err != nil {
 		return nil, err
 	}
 	m.board = own.Board
@@ -363,6 +365,18 @@ func (m *Member) status() string {
 	return "waits"
 }
 
+// vitals are what the heartbeat of this process tells, whoever leads.
+func (m *Member) vitals(ctx context.Context) v2.Vitals {
+	v := v2.Vitals{
+		Queue: m.held.Load(), Active: m.active.Load(), Threads: runtime.GOMAXPROCS(0), Database: pings(ctx, m.record), Serving: true,
+	}
+	if n := m.serving(); n != nil {
+		v.Queue += n.Engine.Backlog()
+		v.Serving = n.Engine.Healthy()
+	}
+	return v
+}
+
 // serving is the node that this process leads with, nil while it does not.
 func (m *Member) serving() *Node {
 	if t := m.view.Load().term; t != nil && t.answers() {
@@ -406,11 +420,11 @@ const (
 
 // openLocal makes the router of a node without an engine. It knows the API's operations too, for the page that lists them,
 // but only what pages registered to be read is asked of it.
-func (n *Node) openLocal(status func() string, readyz http.HandlerFunc) (*api.Router, *localPages, error) {
+func (n *Node) openLocal(status func() string, readyz http.HandlerFunc, vitals func(context.Context) v2.Vitals) (*api.Router, *localPages, error) {
 	router := api.NewRouter(api.Options{
 		Node: n.name(), Log: n.Log, Limiter: n.limiter(), Exempt: n.RateLimitExempt, TrustedProxies: n.TrustedProxies, NotFound: v2.Gone,
 	})
-	v2.Register(router, nil, n.Version, n.active.Load)
+	v2.Register(router, nil)
 	if n.TestUsers {
 		v2.RegisterTestUsers(router, nil)
 	}
@@ -418,6 +432,7 @@ func (n *Node) openLocal(status func() string, readyz http.HandlerFunc) (*api.Ro
 	for _, op := range router.Routes("") {
 		known[op] = true
 	}
+	v2.RegisterHeartbeat(router, n.Version, vitals)
 	if err := n.openBoard(router); err != nil {
 		return nil, nil, err
 	}

@@ -378,7 +378,7 @@ func TestCallsWaitForALeader(t *testing.T) {
 			t.Errorf("GET %s without a leader: %d %q", path, a.status, a.text)
 		}
 	}
-	for _, path := range []string{"/api/v2/documents/terms", "/api/v2/documents/privacy?format=markdown", "/api/v2/documents/sponsors", "/api/v2/status/news"} {
+	for _, path := range []string{"/api/v2/documents/terms", "/api/v2/documents/privacy?format=markdown", "/api/v2/documents/sponsors", "/api/v2/status/news", "/api/v2/status/heartbeat"} {
 		if a := ask4(t, "GET", m.url+path, ""); a.status != http.StatusOK {
 			t.Errorf("GET %s without a leader: %d %q", path, a.status, a.text)
 		}

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -220,7 +221,8 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
-	v2.Register(router, n.Engine, n.Version, n.active.Load)
+	v2.Register(router, n.Engine)
+	v2.RegisterHeartbeat(router, n.Version, n.vitals)
 	if n.TestUsers {
 		v2.RegisterTestUsers(router, n.Engine)
 	}
@@ -242,6 +244,21 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	n.handler = n.counted(n.withBase(router))
 	n.server = api.NewServer(n.handler, n.Log)
 	return nil
+}
+
+// vitals are what the heartbeat tells.
+func (n *Node) vitals(ctx context.Context) v2.Vitals {
+	return v2.Vitals{
+		Queue: n.Engine.Backlog(), Active: n.active.Load(), Threads: runtime.GOMAXPROCS(0), Database: pings(ctx, n.Engine.Store),
+		Serving: n.Engine.Healthy(),
+	}
+}
+
+// pings tells whether the database of a record answers.
+func pings(ctx context.Context, record store.Store) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return record.Ping(ctx) == nil
 }
 
 // openBoard makes the board, if it is not there yet, and serves it.

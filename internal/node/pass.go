@@ -49,6 +49,8 @@ const (
 
 // ServeHTTP answers a call: here, or with what the leader answers.
 func (m *Member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.active.Add(1)
+	defer m.active.Add(-1)
 	seal := stripSeal(r)
 	if strings.HasPrefix(r.URL.Path, commandPrefix) {
 		m.serveCommand(w, r, seal)

@@ -3,8 +3,6 @@
 package v2
 
 import (
-	"net/http"
-
 	"horde/internal/api"
 	"horde/internal/engine"
 	"horde/internal/horde"
@@ -13,17 +11,12 @@ import (
 // API serves the operations. A handler decodes, calls the engine and encodes: it holds no rule of the domain.
 type API struct {
 	engine  *engine.Engine
-	version string
-	// ping tells whether the database answers.
-	ping func(*http.Request) error
-	// active counts the calls that are being handled on this node.
-	active  func() int64
 	streams streams
 }
 
-// Register adds all operations to a router. active counts the calls that the node is handling, the one that asks included.
-func Register(r *api.Router, e *engine.Engine, version string, active func() int64) {
-	a := &API{engine: e, version: version, active: active, ping: func(req *http.Request) error { return e.Store.Ping(req.Context()) }}
+// Register adds all operations that need an engine to a router. See [RegisterHeartbeat] and [RegisterBulletins] for the others.
+func Register(r *api.Router, e *engine.Engine) {
+	a := &API{engine: e}
 	r.Name(models...)
 	a.imageRequests(r)
 	a.textRequests(r)

@@ -5,6 +5,7 @@ package v2
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"horde/internal/api"
 	"horde/internal/engine"
@@ -31,10 +32,6 @@ type modesChangeInput struct {
 
 func (a *API) status(r *api.Router) {
 	api.Handle(r, api.Operation{
-		Method: http.MethodGet, Path: prefix + "/status/heartbeat", ID: "get_heartbeat", Summary: "Whether this server is well.",
-		Published: api.Published{NoMask: true, NoAnswer: true},
-	}, a.heartbeat)
-	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/status/performance", Limits: api.DefaultLimits, ID: "get_horde_load",
 		Summary: "How many work and how much waits.",
 	}, a.performance)
@@ -56,27 +53,6 @@ func (a *API) status(r *api.Router) {
 		Published: api.Published{NoAgent: true, Answer: modes{}},
 	}, a.setModes)
 }
-
-// heartbeat holds facts of this node only: load balancers ask for it.
-type heartbeat struct {
-	Message      string `json:"message"`
-	Version      string `json:"version"`
-	Queue        int    `json:"queue"`
-	Threads      int    `json:"threads"`
-	ActiveCount  int64  `json:"active_count"`
-	DBConnection bool   `json:"db_connection"`
-}
-
-func (a *API) heartbeat(_ context.Context, c *api.Call[api.NoInput]) (int, *heartbeat, error) {
-	h := &heartbeat{Message: "OK", Version: a.version, Threads: handlerThreads, ActiveCount: a.active() - 1, DBConnection: a.ping(c.Request) == nil}
-	if !h.DBConnection || !a.engine.Healthy() {
-		h.Message = "DOWN"
-	}
-	return http.StatusOK, h, nil
-}
-
-// handlerThreads is a number for programs that show one: calls are not handled by a fixed number of threads here.
-const handlerThreads = 1
 
 type performance struct {
 	QueuedRequests           int64   `json:"queued_requests"`
@@ -166,7 +142,7 @@ func (a *API) models(ctx context.Context, c *api.Call[modelsInput]) (int, []acti
 }
 
 func (a *API) model(ctx context.Context, c *api.Call[modelInput]) (int, []activeModel, error) {
-	m, err := a.engine.Model(ctx, c.In.Name)
+	m, err := a.engine.Model(ctx, decodedAgain(c.In.Name))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -175,6 +151,14 @@ func (a *API) model(ctx context.Context, c *api.Call[modelInput]) (int, []active
 		out = append(out, modelOf(*m))
 	}
 	return http.StatusOK, out, nil
+}
+
+// decodedAgain is a name of which some clients encode more than the slash twice. One that is encoded once stays as it is.
+func decodedAgain(name string) string {
+	if again, err := url.PathUnescape(name); err == nil {
+		return again
+	}
+	return name
 }
 
 type modes struct {
