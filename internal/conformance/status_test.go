@@ -124,8 +124,8 @@ func TestStatus6And7ModelsByFilterAndName(t *testing.T) {
 		"/test%2F7B":                      1,
 		"/test%252F7B%2520":               nil,
 		"/SDXL_beta::stability.ai%236901": 0,
-		"/SDXL_beta%253A%253Astability.ai%25236901":   0,
-		"/" + url.PathEscape(private): 1,
+		"/SDXL_beta%253A%253Astability.ai%25236901": 0,
+		"/" + url.PathEscape(private):               1,
 	} {
 		a := s.want(s.get("/status/models"+path, account{}), http.StatusOK)
 		if want == nil && len(a.list()) != 0 || want != nil && (len(a.list()) != 1 || a.at(0, "count") != float64(want.(int))) {
