@@ -50,7 +50,8 @@ func (r *Router) addressOf(req *http.Request) netip.Addr {
 // proxiedFor returns the one address in Proxied-For when the caller may speak for others.
 func (r *Router) proxiedFor(h http.Header) (netip.Addr, bool) {
 	passkey, client := h.Get("Proxy-Authorization"), h["Proxied-For"]
-	if passkey == "" || len(client) != 1 || r.options.Passkey == nil || !r.options.Passkey(passkey) {
+	// A list would be read as one address whose zone is the rest.
+	if passkey == "" || len(client) != 1 || strings.Contains(client[0], ",") || r.options.Passkey == nil || !r.options.Passkey(passkey) {
 		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(strings.TrimSpace(client[0]))

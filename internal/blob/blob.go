@@ -50,19 +50,19 @@ type Key string
 // was made; a Store may take a key whose id lies in the future for too young to be pruned.
 func Result(id string) Key { return Key("results/" + id + ".webp") }
 
-// SourceImage is the source image of the image request id.
-func SourceImage(id string) Key { return Key("sources/" + id + "_src.webp") }
+// SourceImage is the source image of the image request that name stands for: see horde.RequestID.SourceName.
+func SourceImage(name string) Key { return Key("sources/" + name + "_src.webp") }
 
-// SourceMask is the mask of the image request id.
-func SourceMask(id string) Key { return Key("sources/" + id + "_msk.webp") }
+// SourceMask is the mask of the image request that name stands for.
+func SourceMask(name string) Key { return Key("sources/" + name + "_msk.webp") }
 
-// ExtraSourceImage is the i-th extra source image, from 0, of the image request id. The spelling is the AI Horde's.
-func ExtraSourceImage(id string, i int) Key {
-	return Key(fmt.Sprintf("sources/%s_exra_src_%d.webp", id, i))
+// ExtraSourceImage is the i-th extra source image, from 0, of the image request that name stands for. The spelling is the AI Horde's.
+func ExtraSourceImage(name string, i int) Key {
+	return Key(fmt.Sprintf("sources/%s_exra_src_%d.webp", name, i))
 }
 
-// AlchemySource is the source image of the alchemy request id.
-func AlchemySource(id string) Key { return Key("sources/" + id + ".webp") }
+// AlchemySource is the source image of the alchemy request that name stands for.
+func AlchemySource(name string) Key { return Key("sources/" + name + ".webp") }
 
 var keyPattern = regexp.MustCompile(
 	`^(results|sources)/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(_src|_msk|_exra_src_[0-9]{1,2})?\.webp$`)

@@ -130,7 +130,7 @@ func (e *Engine) linkForms(ctx context.Context, forms []*form) ([]PoppedForm, er
 		out := PoppedForm{ID: f.ID, Name: f.Name, Options: f.Options(), Source: f.of.Source}
 		var err error
 		if out.Source == "" {
-			out.Source, err = e.Blobs.SignGet(ctx, blob.AlchemySource(f.Request.String()), blob.URLLifetime)
+			out.Source, err = e.Blobs.SignGet(ctx, blob.AlchemySource(f.Request.SourceName()), blob.URLLifetime)
 		}
 		if err == nil && horde.PostProcesses(f.Name) {
 			out.Upload, err = e.Blobs.SignPut(ctx, blob.Result(f.ID.String()), blob.URLLifetime)

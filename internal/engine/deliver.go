@@ -24,6 +24,7 @@ const uploaded = "R2"
 
 // delivery is what image and text submits have in common.
 type delivery struct {
+	kind       horde.Kind
 	id         string
 	generation string
 	state      string
@@ -39,7 +40,7 @@ func (d *delivery) faulted() bool { return d.state == "faulted" && !d.censored }
 
 // DeliverImage ends a job of an image worker and returns what it earns, in kudos.
 func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDelivery) (float64, error) {
-	d := &delivery{id: *s.ID, generation: *s.Generation, state: str(s.State), seed: *s.Seed}
+	d := &delivery{kind: horde.Image, id: *s.ID, generation: *s.Generation, state: str(s.State), seed: *s.Seed}
 	for _, m := range s.Metadata {
 		d.metadata = append(d.metadata, horde.Metadata{Type: *m.Type, Value: *m.Value, Ref: str(m.Ref)})
 		d.censored = d.censored || *m.Type == "censorship"
@@ -58,7 +59,7 @@ func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDel
 
 // DeliverText ends a job of a text worker and returns what it earns, in kudos.
 func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDelivery) (float64, error) {
-	d := &delivery{id: *s.ID, generation: *s.Generation, state: str(s.State)}
+	d := &delivery{kind: horde.Text, id: *s.ID, generation: *s.Generation, state: str(s.State)}
 	if s.Seed != nil {
 		d.seed = *s.Seed
 	}
@@ -96,7 +97,8 @@ func (e *Engine) owns(key string, d *delivery) (running bool, err error) {
 func (e *Engine) jobFor(key string, d *delivery) (*job, *horde.Error) {
 	id, ok := horde.ParseJobID(d.id)
 	j := e.jobs[id]
-	if !ok || j == nil {
+	if !ok || j == nil || j.request.Order.Kind() != d.kind {
+		// An image job that is ended as a text would be paid for without an image.
 		return nil, horde.ErrInvalidJobID.Withf("Processing Job with ID %.50s does not exist", d.id)
 	}
 	u, err := e.userOf(key)

@@ -217,7 +217,7 @@ func (e *Engine) takeSource(ctx context.Context, i *interrogation, input string)
 	case webp == nil:
 		i.Source = input
 	default:
-		err = e.Blobs.Put(ctx, blob.AlchemySource(i.ID.String()), webp)
+		err = e.Blobs.Put(ctx, blob.AlchemySource(i.ID.SourceName()), webp)
 	}
 	i.Tiles = tiles
 	return e.storageRefusal(err)
@@ -349,7 +349,7 @@ func (e *Engine) forgetInterrogation(i *interrogation) {
 	delete(i.user.interrogations, i)
 	e.open.forgetDocument(interrogationDocument, i.ID.String())
 	if i.Source == "" {
-		e.discarded = append(e.discarded, blob.AlchemySource(i.ID.String()))
+		e.discarded = append(e.discarded, blob.AlchemySource(i.ID.SourceName()))
 	}
 }
 

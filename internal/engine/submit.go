@@ -320,17 +320,17 @@ func (e *Engine) storeSources(ctx context.Context, id horde.RequestID, o *horde.
 	with.SourceImage, with.SourceMask, with.ExtraSources = "", "", nil
 	if src.image != "" {
 		needsAlpha := o.SourceProcessing == "inpainting" && src.mask == ""
-		if with.SourceImage, err = put(blob.SourceImage(id.String()), src.image, needsAlpha); err != nil {
+		if with.SourceImage, err = put(blob.SourceImage(id.SourceName()), src.image, needsAlpha); err != nil {
 			return nil, err
 		}
 		if src.mask != "" {
-			if with.SourceMask, err = put(blob.SourceMask(id.String()), src.mask, false); err != nil {
+			if with.SourceMask, err = put(blob.SourceMask(id.SourceName()), src.mask, false); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for i, extra := range src.extras {
-		key, err := put(blob.ExtraSourceImage(id.String(), i), str(extra.Image), false)
+		key, err := put(blob.ExtraSourceImage(id.SourceName(), i), str(extra.Image), false)
 		if err != nil {
 			return nil, err
 		}

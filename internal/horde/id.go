@@ -3,6 +3,7 @@
 package horde
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -34,6 +35,15 @@ func ParseAlias(s string) (UserID, bool) {
 
 // RequestID is the id of a request, and the only credential for reading it: 82 of its bits are random. See newID.
 type RequestID struct{ uuid.UUID }
+
+// SourceName is what the source images of a request are called by. Workers are told it, so it must not tell the id: whoever
+// knows that reads the results of others and cancels the request.
+func (id RequestID) SourceName() string {
+	sum := sha256.Sum256(append([]byte("source images of "), id.UUID[:]...))
+	name := uuid.UUID(sum[:16])
+	name[6], name[8] = name[6]&0x0f|0x80, name[8]&0x3f|0x80 // version 8: made in a way of our own
+	return name.String()
+}
 
 // JobID is the id of one result of a request. It is made like a RequestID.
 type JobID struct{ uuid.UUID }
