@@ -302,6 +302,7 @@ func TestThreatsAnOldKeyIsDead(t *testing.T) {
 		}
 		s.refused(s.call(r.method, r.path, u, body), http.StatusUnauthorized, "InvalidAPIKey")
 	}
+	s.refused(s.get("/generate/request/"+id, u), http.StatusUnauthorized, "InvalidAPIKey")
 	s.shows(s.want(s.get("/find_user", account{u.id, key}), http.StatusOK), fields{"active_generations": map[string]any{"image": []any{id}}})
 }
 

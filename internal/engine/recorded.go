@@ -18,13 +18,12 @@ func (e *Engine) Recorded(ctx context.Context, key string, kind horde.Kind, text
 		if key == horde.AnonymousKey {
 			return struct{}{}, nil, horde.ErrAnonForbidden
 		}
+		// A key that was replaced opens nothing any more, not even what it has sent.
+		if _, err := e.userOf(key); err != nil {
+			return struct{}{}, nil, err
+		}
 		mark := horde.MarkOf(horde.HashKey(e.settings.KeySalt, key))
 		r := e.requests[id]
-		if r == nil || r.Order.Kind() != kind || r.order().KeyMark != mark {
-			if _, err := e.userOf(key); err != nil {
-				return struct{}{}, nil, err
-			}
-		}
 		switch {
 		case r == nil || r.Order.Kind() != kind:
 			return struct{}{}, nil, horde.ErrRequestNotFound
