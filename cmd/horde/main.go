@@ -25,6 +25,7 @@ type cli struct {
 	User     userCommand     `cmd:"" help:"Create, list, show and change accounts."`
 	Bench    benchCommand    `cmd:"" help:"Measure a server: lifecycles, latency, processor and memory."`
 	Audit    auditCommand    `cmd:"" help:"Recompute every balance from the ledger, and fail if one differs."`
+	Models   modelsCommand   `cmd:"" help:"Make a text model list (db.json) of a table (models.csv), for workers and other programs; the server reads either."`
 	Config   configCommand   `cmd:"" help:"Print a commented configuration file with every option of the server."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,6 +22,7 @@ import (
 	"horde/internal/api"
 	"horde/internal/blob"
 	"horde/internal/horde"
+	"horde/internal/modelref"
 	"horde/internal/node"
 	"horde/internal/trace"
 	"horde/internal/web"
@@ -103,7 +105,8 @@ type serverFlags struct {
 	Sponsors            string   `env:"HORDE_SPONSORS_FILE" type:"path" placeholder:"FILE" help:"Thanks to sponsors, likewise, or a JSON file with an array of {name, url, monthly}."`
 	Contact             string   `env:"HORDE_CONTACT_EMAIL,HORDE_EMAIL" placeholder:"EMAIL" help:"How people reach you, for these documents."`
 	ImageModels         []string `env:"HORDE_IMAGE_REFERENCE_URL,HORDE_IMAGE_COMPVIS_REFERENCE" placeholder:"URL" help:"Image model reference: files or addresses, later ones on top; \"builtin\" is the list inside the program."`
-	TextModels          []string `env:"HORDE_TEXT_REFERENCE_URL,HORDE_IMAGE_LLM_REFERENCE" placeholder:"URL" help:"Text model reference, likewise."`
+	DiffusersModels     []string `env:"HORDE_DIFFUSERS_REFERENCE_URL,HORDE_IMAGE_DIFFUSERS_REFERENCE" placeholder:"URL" help:"Further image model lists, on top of those."`
+	TextModels          []string `env:"HORDE_TEXT_REFERENCE_URL,HORDE_IMAGE_LLM_REFERENCE" placeholder:"URL" help:"Text model reference, likewise; tables in CSV (models.csv) are read too."`
 	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
 	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images on the local disk through before they count as delivered, so that a power failure loses none."`
 
@@ -188,7 +191,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, Contact: f.Contact,
-		ImageModels: f.ImageModels, TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
+		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
 		Pages: f.pages, MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
@@ -239,6 +242,14 @@ func (f *serverFlags) node() (node.Config, error) {
 		cfg.Admins = append(cfg.Admins, id)
 	}
 	return cfg, nil
+}
+
+// imageModels are the sources of the image model reference.
+func (f *serverFlags) imageModels() []string {
+	if len(f.DiffusersModels) == 0 || len(f.ImageModels) > 0 {
+		return slices.Concat(f.ImageModels, f.DiffusersModels)
+	}
+	return append([]string{modelref.Builtin}, f.DiffusersModels...)
 }
 
 // log is the log on standard error.

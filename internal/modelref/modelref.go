@@ -47,61 +47,107 @@ var builtinText []byte
 type Sources struct {
 	Image []string
 	Text  []string
+	// Keep is a directory for the last good copy of each list from the network, which is used where it cannot be had. Empty
+	// keeps none.
+	Keep string
 }
 
-// Load reads all lists. It returns what is wrong with the first that cannot be used.
+// Load reads all lists. It returns what is wrong with the first that cannot be used, and with those of which the last good copy
+// is used; there is a reference with the latter.
 func Load(ctx context.Context, s Sources) (*horde.Reference, error) {
-	image, err := s.image(ctx)
-	if err != nil {
-		return nil, err
+	image, errImage := s.image(ctx)
+	if image == nil {
+		return nil, errImage
 	}
-	text, err := s.text(ctx)
-	if err != nil {
-		return nil, err
+	text, errText := s.text(ctx)
+	if text == nil {
+		return nil, errText
 	}
-	return &horde.Reference{Image: image, Text: text}, nil
+	return &horde.Reference{Image: image.models, Text: text.models}, errors.Join(errImage, errText)
 }
 
-func (s Sources) image(ctx context.Context) (map[string]horde.ImageModel, error) {
-	models, err := load(ctx, s.Image, builtinImage, ParseImage)
-	if err != nil {
-		return nil, fmt.Errorf("image model reference: %w", err)
-	}
-	return models, nil
+// lists are the merged lists of a kind.
+type lists[M any] struct {
+	models map[string]M
+	// made is when the oldest of those from the network were fetched, now where all are fresh.
+	made time.Time
 }
 
-func (s Sources) text(ctx context.Context) (map[string]horde.TextModel, error) {
-	models, err := load(ctx, s.Text, builtinText, ParseText)
+func (s Sources) image(ctx context.Context) (*lists[horde.ImageModel], error) {
+	l, err := load(ctx, s.Image, builtinImage, kept{s.Keep}, ParseImage)
 	if err != nil {
-		return nil, fmt.Errorf("text model reference: %w", err)
+		err = fmt.Errorf("image model reference: %w", err)
 	}
-	return models, nil
+	return l, err
 }
 
-// load reads and merges the lists of one kind.
-func load[M any](ctx context.Context, sources []string, builtin []byte, parse func([]byte) (map[string]M, error)) (map[string]M, error) {
+func (s Sources) text(ctx context.Context) (*lists[horde.TextModel], error) {
+	l, err := load(ctx, s.Text, builtinText, kept{s.Keep}, ParseText)
+	if err != nil {
+		err = fmt.Errorf("text model reference: %w", err)
+	}
+	return l, err
+}
+
+// load reads and merges the lists of one kind. It returns nothing where one cannot be used and there is no copy of it.
+func load[M any](ctx context.Context, sources []string, builtin []byte, copies kept, parse func([]byte) (map[string]M, error)) (*lists[M], error) {
 	if len(sources) == 0 {
 		sources = []string{Builtin}
 	}
-	models := map[string]M{}
+	l := &lists[M]{map[string]M{}, time.Now()}
+	var problems []error
 	for _, source := range sources {
-		data, err := builtin, error(nil)
-		if source != Builtin {
-			data, err = read(ctx, source)
-		}
+		list, made, err := loadOne(ctx, source, builtin, copies, parse)
 		if err != nil {
-			return nil, err
+			problems = append(problems, err)
 		}
-		list, err := parse(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", redacted(source), err)
+		if list == nil {
+			return nil, errors.Join(problems...)
 		}
-		maps.Copy(models, list)
+		if made.Before(l.made) {
+			l.made = made
+		}
+		maps.Copy(l.models, list)
 	}
-	if len(models) == 0 {
-		return nil, fmt.Errorf("%s: no models", redacted(sources[0]))
+	if len(l.models) == 0 {
+		return nil, errors.Join(append(problems, fmt.Errorf("%s: no models", redacted(sources[0])))...)
 	}
-	return models, nil
+	return l, errors.Join(problems...)
+}
+
+// loadOne reads one list, or its last good copy; then the error says why.
+func loadOne[M any](ctx context.Context, source string, builtin []byte, copies kept, parse func([]byte) (map[string]M, error)) (map[string]M, time.Time, error) {
+	now := time.Now()
+	if source == Builtin {
+		list, err := parse(builtin)
+		return list, now, err
+	}
+	data, err := read(ctx, source)
+	if err == nil {
+		list, wrong := parse(data)
+		if wrong == nil {
+			if remote(source) {
+				if err = copies.save(source, data); err != nil {
+					err = fmt.Errorf("%s: no copy kept: %w", redacted(source), err)
+				}
+			}
+			return list, now, err
+		}
+		err = fmt.Errorf("%s: %w", redacted(source), wrong)
+	}
+	if remote(source) {
+		if data, made, ok := copies.load(source); ok {
+			if list, wrong := parse(data); wrong == nil {
+				return list, made, fmt.Errorf("%w; the copy of %s is used", err, made.UTC().Format(time.DateTime))
+			}
+		}
+	}
+	return nil, now, err
+}
+
+// remote tells whether a source is on the network.
+func remote(source string) bool {
+	return strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://")
 }
 
 // redacted is how a source may be shown: without the password that an address can hold.
@@ -113,7 +159,7 @@ func redacted(source string) string {
 }
 
 func read(ctx context.Context, source string) ([]byte, error) {
-	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+	if remote(source) {
 		return fetch(ctx, source)
 	}
 	f, err := os.Open(source)
@@ -187,6 +233,9 @@ type Holder struct {
 	sources Sources
 	log     *slog.Logger
 	current atomic.Pointer[horde.Reference]
+	// imageMade and textMade are of when the lists in use are, in nanoseconds since 1970.
+	imageMade, textMade atomic.Int64
+
 	refresh sync.Mutex // held while the lists are loaded, so that an older load never replaces a newer one
 }
 
@@ -200,6 +249,8 @@ func NewHolder(s Sources, log *slog.Logger) *Holder {
 		panic(err) // the lists were checked by the tests of this package
 	}
 	h := &Holder{sources: s, log: log}
+	h.imageMade.Store(time.Now().UnixNano())
+	h.textMade.Store(time.Now().UnixNano())
 	h.current.Store(builtin)
 	return h
 }
@@ -215,15 +266,27 @@ func (h *Holder) Refresh(ctx context.Context) error {
 	defer h.refresh.Unlock()
 	next := *h.current.Load()
 	image, errImage := h.sources.image(ctx)
-	if errImage == nil {
-		next.Image = image
+	if image != nil {
+		next.Image = image.models
+		h.imageMade.Store(image.made.UnixNano())
 	}
 	text, errText := h.sources.text(ctx)
-	if errText == nil {
-		next.Text = text
+	if text != nil {
+		next.Text = text.models
+		h.textMade.Store(text.made.UnixNano())
 	}
 	h.current.Store(&next)
 	return errors.Join(errImage, errText)
+}
+
+// Age is how old the lists of a kind are that are in use: since they were last read from their sources or, before they ever
+// were, since the start.
+func (h *Holder) Age(k horde.Kind) time.Duration {
+	made := &h.imageMade
+	if k == horde.Text {
+		made = &h.textMade
+	}
+	return time.Since(time.Unix(0, made.Load()))
 }
 
 // Run refreshes the reference every RefreshEvery and logs what goes wrong. It returns when ctx is done.

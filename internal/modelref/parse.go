@@ -114,10 +114,17 @@ type textRecord struct {
 	NSFW       bool    `json:"nsfw"`
 }
 
-// ParseText reads a text model list: an object of records by the model's name. Lists that have each model once get the
+// ParseText reads a text model list: an object of records by the model's name, or a table (see [TextList]). Lists that have each model once get the
 // names under which back ends offer it too: "aphrodite/" before the whole name, and "koboldcpp/" before what follows the
 // first slash in it.
 func ParseText(data []byte) (map[string]horde.TextModel, error) {
+	if isTable(data) {
+		list, err := TextList(data)
+		if err != nil {
+			return nil, err
+		}
+		data = list
+	}
 	records, err := split(data)
 	if err != nil {
 		return nil, err
@@ -138,8 +145,7 @@ func ParseText(data []byte) (map[string]horde.TextModel, error) {
 		if strings.HasPrefix(name, aphrodite) || strings.HasPrefix(name, koboldcpp) {
 			continue
 		}
-		base := name[strings.IndexByte(name, '/')+1:]
-		for _, twin := range []string{aphrodite + name, koboldcpp + base} {
+		for _, twin := range []string{aphrodite + name, koboldcpp + baseName(name)} {
 			if _, ok := models[twin]; !ok {
 				m := models[name]
 				m.Name = twin

@@ -132,6 +132,7 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	m.server = api.NewServer(m, cfg.Log)
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(ofProcess(cfg.Version)...)
+	m.registry.MustRegister(ofModels(m.models)...)
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_leader", Help: "1 on the node that leads and serves, 0 on others."},
 			func() float64 {

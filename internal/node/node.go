@@ -170,6 +170,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.watch.registry.MustRegister(ofProcess(n.Version)...)
+	n.watch.registry.MustRegister(ofModels(models)...)
 	if n.metrics != nil {
 		n.runners = append(n.runners, func(ctx context.Context) { serveMetrics(ctx, n.metrics, n.watch.registry, n.watch.readyz) })
 	}
@@ -179,9 +180,12 @@ func (n *Node) open(ctx context.Context) error {
 	return err
 }
 
+// keptModels is the directory, in the data directory, of the last good copies of model lists.
+const keptModels = "models"
+
 // loadModels reads the model reference. What cannot be read now is read later.
 func (n *Node) loadModels(ctx context.Context) *modelref.Holder {
-	models := modelref.NewHolder(modelref.Sources{Image: n.ImageModels, Text: n.TextModels}, n.Log)
+	models := modelref.NewHolder(modelref.Sources{Image: n.ImageModels, Text: n.TextModels, Keep: filepath.Join(n.Data, keptModels)}, n.Log)
 	if err := models.Refresh(ctx); err != nil {
 		n.Log.Warn("part of the model reference could not be loaded; going on with what there is", "error", err)
 	}

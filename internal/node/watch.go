@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"horde/internal/api"
+	"horde/internal/horde"
+	"horde/internal/modelref"
 	"horde/internal/webhook"
 )
 
@@ -57,6 +59,18 @@ func ofProcess(version string) []prometheus.Collector {
 			Name: "horde_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 		}, func() float64 { return 1 }),
 	}
+}
+
+// ofModels tell how old the lists of models are that are in use.
+func ofModels(models *modelref.Holder) []prometheus.Collector {
+	var all []prometheus.Collector
+	for _, k := range horde.Generated {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "horde_model_reference_age_seconds", Help: "Time since the model reference in use was read from its sources.",
+			ConstLabels: prometheus.Labels{"kind": k.String()},
+		}, func() float64 { return models.Age(k).Seconds() }))
+	}
+	return all
 }
 
 // healthz answers while the process lives.
