@@ -514,3 +514,44 @@ func TestThreatsAddressesCannotBeChosen(t *testing.T) {
 		t.Error("the passkey of a deleted service speaks for others")
 	}
 }
+
+// Amounts that no integer holds make nobody rich: they are refused, alone and in sum.
+func TestThreatsAmountsBeyondIntegers(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	key, err := s.Engine.NewKeyFor(t.Context(), s.user(100, 0).id) // the first account may award
+	if err != nil {
+		t.Fatal(err)
+	}
+	awarder, admin, u, rich := account{1, key}, s.user(0, 0), s.user(100, 0), s.user(100, 0)
+	s.Engine.Admins = []horde.UserID{admin.id}
+	for _, body := range []string{
+		`{"kudos":1e300}`, `{"kudos":-1e300}`, `{"kudos":1e17}`, `{"kudos":-1e17}`, `{"kudos":9223372036854775807}`, `{"kudos":10000000000000}`, `{"kudos":6e12,"monthly_kudos":6000000000000}`,
+		`{"monthly_kudos":9223372036854775807}`, `{"monthly_kudos":-9223372036854775807}`, `{"monthly_kudos":92233720368547759}`, `{"monthly_kudos":184467440737095516}`,
+	} {
+		if a := s.call("PUT", u.path(), admin, body); a.status != http.StatusBadRequest || a.at("errors") == nil {
+			t.Errorf("%s: %d %s", body, a.status, a.text)
+		}
+	}
+	for _, amount := range []string{"1e300", "9223372036854775807", "-9223372036854775808", "92233720368547759", `"184467440737095516"`, "10000000000000"} {
+		if a := s.call("POST", "/kudos/award", awarder, `{"username":"`+u.alias()+`","amount":`+amount+`}`); a.status != http.StatusBadRequest {
+			t.Errorf("an award of %s: %d %s", amount, a.status, a.text)
+		}
+		if a := s.call("POST", "/kudos/transfer", awarder, `{"username":"`+u.alias()+`","amount":`+amount+`}`); a.status != http.StatusBadRequest {
+			t.Errorf("a transfer of %s: %d %s", amount, a.status, a.text)
+		}
+	}
+	if got := s.kudos(u); got != 100 {
+		t.Errorf("the account has %v kudos", got)
+	}
+	granted := 0
+	for range 20 {
+		if a := s.call("PUT", rich.path(), admin, `{"kudos":1e12}`); a.status == http.StatusOK {
+			granted++
+		}
+	}
+	if got := s.kudos(rich); granted != 9 || got != 9e12+100 {
+		t.Errorf("after %d grants the account has %v kudos", granted, got)
+	}
+	s.away(time.Millisecond)
+}

@@ -81,6 +81,9 @@ func (e *Engine) Transfer(ctx context.Context, key, target string, amount int64,
 			}
 			return amount, e.pending(&before.changed), nil
 		}
+		if !e.mayHold(to, sum) {
+			return 0, nil, tooLarge("amount")
+		}
 		if available := e.available(from); available < sum {
 			return 0, nil, horde.ErrTransferNotEnough.Withf("Not enough kudos: %s are available.", max(0, available))
 		}
@@ -100,7 +103,7 @@ func (e *Engine) Transfer(ctx context.Context, key, target string, amount int64,
 }
 
 // maxTransfer keeps amounts in hundredths far from where integers end.
-const maxTransfer = 1e15
+const maxTransfer = int64(maxBalance / 100)
 
 // mayTransfer checks what does not depend on the balance, in the order of the kudos chapter, 11.
 func (e *Engine) mayTransfer(from, to *user, amount int64, now time.Time) *horde.Error {
@@ -164,8 +167,8 @@ func (e *Engine) Award(ctx context.Context, key, target string, amount int64) (i
 			return 0, nil, horde.ErrAwardToAnon
 		case to.Has(horde.Flagged):
 			return 0, nil, horde.ErrTargetFlagged
-		case amount > maxTransfer || amount < -maxTransfer:
-			return 0, nil, horde.Invalid(map[string]string{"amount": "too large"})
+		case amount > maxTransfer || amount < -maxTransfer || !e.mayHold(to, horde.Kudos(amount)*100):
+			return 0, nil, tooLarge("amount")
 		}
 		e.event(e.book.Grant(time.Now().UTC(), kudos.Award, "award:"+uuid.NewString(), to.ID, horde.Kudos(amount)*100))
 		return amount, e.open, nil

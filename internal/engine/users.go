@@ -371,15 +371,19 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 		})
 	}
 	name, contact, comment := horde.Sanitize(str(c.Username)), horde.Sanitize(str(c.Contact)), horde.Sanitize(str(c.AdminComment))
+	granted, fits := wholeKudos(c.Kudos)
+	monthly, monthlyFits := wholeKudos(c.MonthlyKudos)
+	fits = fits && e.mayHold(u, granted)
+	monthlyFits = monthlyFits && e.mayHold(u, granted+max(0, monthly)) && u.MonthlyKudos+monthly <= maxBalance
 	for _, err := range []*horde.Error{
-		field(c.Kudos != nil, rightAdmin, nil, func() {
-			amount := horde.Kudos(math.Trunc(*c.Kudos)) * 100
+		field(c.Kudos != nil, rightAdmin, refuseIf(!fits, tooLarge("kudos")), func() {
+			amount := granted
 			e.event(e.book.Grant(now, kudos.Admin, "admin:"+uuid.NewString(), u.ID, amount))
 			balance := float64(e.book.Balance(u.ID).Spendable.Whole())
 			out.Kudos = &balance
 		}),
-		field(c.MonthlyKudos != nil, rightAdmin, nil, func() {
-			amount := horde.Kudos(*c.MonthlyKudos) * 100
+		field(c.MonthlyKudos != nil, rightAdmin, refuseIf(!monthlyFits, tooLarge("monthly_kudos")), func() {
+			amount := monthly
 			if amount > 0 {
 				e.event(e.book.Grant(now, kudos.Monthly, "user-monthly:"+uuid.NewString(), u.ID, amount))
 				if u.MonthlyReceived.IsZero() {
@@ -490,6 +494,32 @@ func (e *Engine) afterRoles(u *user, c *horde.UserChange, out *UserChanged, now 
 	for _, p := range e.pulse {
 		p.there = nil
 	}
+}
+
+// maxBalance is how far a balance goes either way, in hundredths: ten million millions of kudos. Integers end at 9.2e18, and
+// the sums over all accounts have to stay below that too.
+const maxBalance horde.Kudos = 1e15
+
+// wholeKudos cuts what an admin gives to whole kudos; nil is nothing. It says no to what no balance can hold.
+func wholeKudos[T int64 | float64](n *T) (horde.Kudos, bool) {
+	if n == nil {
+		return 0, true
+	}
+	if f := float64(*n); f > float64(maxBalance)/100 || f < -float64(maxBalance)/100 {
+		return 0, false
+	}
+	return horde.Kudos(math.Trunc(float64(*n))) * 100, true
+}
+
+// mayHold tells whether a balance can be moved by an amount, which is at most a few times [maxBalance].
+func (e *Engine) mayHold(u *user, amount horde.Kudos) bool {
+	b := e.book.Balance(u.ID)
+	after := b.Spendable + b.Escrow + amount
+	return -maxBalance <= after && after <= maxBalance
+}
+
+func tooLarge(field string) *horde.Error {
+	return horde.Invalid(map[string]string{field: "more than any account can have"})
 }
 
 func refuseIf(when bool, err *horde.Error) *horde.Error {
