@@ -11,7 +11,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// openapi is the OpenAPI document of the node, and holds answers against it. It is the same for every node of this process.
+// openapi is the OpenAPI document of the node, and holds answers against it. It is the same for every node of this process,
+// but for the route that makes accounts for tests, which most do not serve.
 var openapi = struct {
 	sync.Mutex // guards the schemas, and the rest until it is there
 	document   document
@@ -28,6 +29,9 @@ func (s *server) readOpenAPI() {
 	defer openapi.Unlock()
 	if openapi.document != nil {
 		return
+	}
+	if s.Config.TestUsers {
+		s = open(s.t) // one that serves what all others do
 	}
 	a := s.bare(s.request("GET", "/api/openapi.json", account{}, nil))
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(a.text))

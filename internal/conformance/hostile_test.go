@@ -47,7 +47,7 @@ func (x *target) where(object, by string) string {
 	if object != "" {
 		path = strings.Replace(path, object, by, 1)
 	}
-	return "/api/v2" + x.sc.fill(path, true)
+	return wholePath(x.sc.fill(path, true))
 }
 
 func (x *target) request(path string, body any, headers ...header) *http.Request {

@@ -306,7 +306,7 @@ func (s *server) tryRole(r *roleRow, body, caller string, cast *roleCast) string
 		sent = sc.fill(body, false)
 	}
 	before := sc.look(cast.watcher)
-	a := s.call(r.method, path, as, sent)
+	a := s.send(s.request(r.method, wholePath(path), as, sent))
 	want := r.outcomes[caller]
 	at := fmt.Sprintf("roles.txt:%d, %s: %s %s %s", r.line, caller, r.method, path, body)
 	if a.status != want.status {
@@ -351,6 +351,14 @@ func (s *server) tryRole(r *roleRow, body, caller string, cast *roleCast) string
 		said += " without " + strings.Join(want.unshown, " ")
 	}
 	return said
+}
+
+// wholePath is the path of a row with the prefix that most operations have.
+func wholePath(path string) string {
+	if strings.HasPrefix(path, "/api/") {
+		return path
+	}
+	return "/api/v2" + path
 }
 
 func memberPath(member string) []any {
