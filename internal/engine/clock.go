@@ -28,14 +28,17 @@ func (e *Engine) clockLoop() {
 			return
 		}
 		var discarded []blob.Key
-		_ = e.do(func() {
+		began := time.Now()
+		err := e.do(func() {
 			now := time.Now().UTC()
 			e.sweep(now)
 			e.sweepAlchemy(now)
 			e.foldStatistics(now)
 			discarded, e.discarded = e.discarded, nil
 			if now.Sub(flushed) >= flushEvery {
+				flushing := time.Now()
 				e.flush()
+				e.Ran("flush", flushing, nil)
 				flushed = now
 			}
 			if now.Sub(trusted) >= trustEvery {
@@ -56,6 +59,7 @@ func (e *Engine) clockLoop() {
 				e.nudge()
 			}
 		})
+		e.Ran("clock", began, err)
 		if len(discarded) > 0 {
 			e.done.Go(func() { e.discard(discarded) })
 		}

@@ -69,6 +69,7 @@ func (b *batch) job(j *job) {
 func (e *Engine) event(ev *kudos.Event) {
 	b := e.open
 	b.events = append(b.events, ev)
+	e.meters.absorbed(e.state, ev)
 	users, worker := ev.Touched()
 	for _, id := range append(users, ev.User, ev.Owner) {
 		b.balances[id] = true

@@ -39,18 +39,23 @@ type delivery struct {
 func (d *delivery) faulted() bool { return d.state == "faulted" && !d.censored }
 
 // DeliverImage ends a job of an image worker and returns what it earns, in kudos.
-func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDelivery) (float64, error) {
+func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDelivery) (reward float64, err error) {
+	began := time.Now()
 	d := &delivery{kind: horde.Image, id: *s.ID, generation: *s.Generation, state: str(s.State), seed: *s.Seed}
 	for _, m := range s.Metadata {
 		d.metadata = append(d.metadata, horde.Metadata{Type: *m.Type, Value: *m.Value, Ref: str(m.Ref)})
 		d.censored = d.censored || *m.Type == "censorship"
 	}
+	defer func() { e.meters.calls[horde.Image].submitted(began, d.faulted(), err) }()
 	running, err := e.owns(key, d)
 	if err != nil {
 		return 0, err
 	}
 	if running && !d.faulted() {
-		if err := e.keepImage(ctx, d); err != nil {
+		keeping := time.Now()
+		err := e.keepImage(ctx, d)
+		took(e.meters.calls[horde.Image].upload, keeping)
+		if err != nil {
 			return 0, e.spoiled(ctx, key, d, err)
 		}
 	}
@@ -58,7 +63,8 @@ func (e *Engine) DeliverImage(ctx context.Context, key string, s *horde.ImageDel
 }
 
 // DeliverText ends a job of a text worker and returns what it earns, in kudos.
-func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDelivery) (float64, error) {
+func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDelivery) (reward float64, err error) {
+	began := time.Now()
 	d := &delivery{kind: horde.Text, id: *s.ID, generation: *s.Generation, state: str(s.State)}
 	if s.Seed != nil {
 		d.seed = *s.Seed
@@ -73,6 +79,7 @@ func (e *Engine) DeliverText(ctx context.Context, key string, s *horde.TextDeliv
 		d.metadata = append(d.metadata, horde.Metadata{Type: "censorship", Value: "csam"})
 	}
 	d.result = strings.ReplaceAll(d.generation, "\x00", "\uFFFD")
+	defer func() { e.meters.calls[horde.Text].submitted(began, d.faulted(), err) }()
 	if _, err := e.owns(key, d); err != nil {
 		return 0, err
 	}
@@ -170,8 +177,12 @@ func (e *Engine) deliver(ctx context.Context, key string, d *delivery) (float64,
 	if notice { // the client is told even if the worker hangs up meanwhile
 		ctx = context.WithoutCancel(ctx)
 	}
+	waiting := time.Now()
 	if err := e.durable(ctx, o.wait); err != nil {
 		return 0, unavailable(err)
+	}
+	if o.order != nil {
+		took(e.meters.calls[o.order.Kind].delivered, waiting)
 	}
 	if notice {
 		e.notify(ctx, *o.delivered, o.order)
@@ -255,8 +266,10 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	meters := e.meters.kinds[o.Kind]
 	if d.censored {
 		meters.censored.Inc()
+		e.meters.calls[o.Kind].kudos[outcomeCensored].Observe(reward)
 	} else {
 		meters.delivered.Inc()
+		e.meters.calls[o.Kind].kudos[outcomeAccepted].Observe(reward)
 	}
 	meters.jobTime.Observe(now.Sub(j.Started).Seconds())
 	j.Result, j.Stored, j.Seed, j.Censored, j.Metadata = d.result, d.stored, d.seed, d.censored, d.metadata

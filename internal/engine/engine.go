@@ -70,6 +70,8 @@ type Config struct {
 	Leading func() bool
 	// KeySalt goes into the hashes of API keys. Empty uses the one that the store keeps, made at first start.
 	KeySalt string
+	// Ran is told of each run of a job of the engine's in the background; nil ignores it.
+	Ran func(job string, began time.Time, err error)
 	// Log may be nil.
 	Log *slog.Logger
 	// Random is what seeds and the choice of a model are drawn from, with the engine's lock; nil draws from the runtime's
@@ -147,6 +149,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.New(runtimeSource{})
+	}
+	if cfg.Ran == nil {
+		cfg.Ran = func(string, time.Time, error) {}
 	}
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}

@@ -23,12 +23,16 @@ var counts = []float64{0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000}
 // for each and no look-up. All of it is lost at a restart, as counters may be.
 type meters struct {
 	kinds map[horde.Kind]*kindMeters
+	calls map[horde.Kind]*callMeters // of the kinds that are generated
 
 	lockWait      prometheus.Observer // of those who found the lock taken
 	commitTime    prometheus.Observer
 	commitChanges prometheus.Observer
 	commitFailed  prometheus.Counter
 	reloads       prometheus.Counter
+
+	replays, refusedHolds prometheus.Counter
+	floors                map[string]floorMeters
 
 	all []prometheus.Collector
 }
@@ -42,8 +46,41 @@ type kindMeters struct {
 	dispatchLatency, jobTime, batches prometheus.Observer
 }
 
+// floorMeters count what the floors of a class of accounts absorbed.
+type floorMeters struct{ times, kudos prometheus.Counter }
+
+// The classes of accounts by what their floor is.
+const (
+	floorAnonymous    = "anon"
+	floorPseudonymous = "pseudonymous"
+	floorRegistered   = "registered"
+)
+
+var floorClasses = []string{floorAnonymous, floorPseudonymous, floorRegistered}
+
+// absorbed takes down what an event let floors absorb.
+func (m *meters) absorbed(s *state, ev *kudos.Event) {
+	for i := 1; i < len(ev.Entries); i++ {
+		floor, to := ev.Entries[i], ev.Entries[i-1]
+		if floor.Account.Class != kudos.SystemFloor || floor.Amount >= 0 {
+			continue
+		}
+		class := floorRegistered
+		if u := s.users[to.Account.User]; u != nil {
+			switch u.Class() {
+			case horde.ClassAnonymous:
+				class = floorAnonymous
+			case horde.ClassPseudonymous:
+				class = floorPseudonymous
+			}
+		}
+		m.floors[class].times.Inc()
+		m.floors[class].kudos.Add(to.Amount.Float())
+	}
+}
+
 func newMeters() *meters {
-	m := &meters{kinds: map[horde.Kind]*kindMeters{}}
+	m := &meters{kinds: map[horde.Kind]*kindMeters{}, floors: map[string]floorMeters{}}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		m.all = append(m.all, c)
@@ -70,6 +107,14 @@ func newMeters() *meters {
 			faulted: submits.WithLabelValues(name, "faulted"), duplicate: submits.WithLabelValues(name, "already_submitted"),
 			dispatchLatency: latency.WithLabelValues(name), jobTime: jobTime.WithLabelValues(name), batches: batches.WithLabelValues(name),
 		}
+	}
+	m.calls = newCallMeters(counter, histogram)
+	m.replays = counter("horde_kudos_transfer_replays_total", "Transfers that were answered from memory, for they came again with the same idempotency key.").WithLabelValues()
+	m.refusedHolds = counter("horde_kudos_reservations_rejected_total", "Requests that were refused because their account could not set the kudos aside.").WithLabelValues()
+	absorbed := counter("horde_kudos_floor_adjustments_total", "Events in which the floor of an account absorbed kudos.", "account_class")
+	created := counter("horde_kudos_floor_created_total", "Kudos that floors of accounts absorbed.", "account_class")
+	for _, class := range floorClasses {
+		m.floors[class] = floorMeters{absorbed.WithLabelValues(class), created.WithLabelValues(class)}
 	}
 	m.lockWait = histogram("horde_engine_lock_wait_seconds", "Waits for the engine's lock, of those who found it taken.", append([]float64{0.00001, 0.0001}, Seconds...)).WithLabelValues()
 	m.commitTime = histogram("horde_commit_duration_seconds", "Time that a batch of changes took to become durable.", Seconds).WithLabelValues()
@@ -114,6 +159,9 @@ var (
 	descAlive         = prometheus.NewDesc("horde_requests_alive", "Requests in memory, finished ones that have not expired included.", nil, nil)
 	descUsers         = prometheus.NewDesc("horde_users", "Accounts.", nil, nil)
 	descLedger        = prometheus.NewDesc("horde_ledger_kudos", "Sum of the balances of a class of accounts. All classes together are zero.", []string{"class"}, nil)
+	descParked        = prometheus.NewDesc("horde_parked_pops", "Pops that wait for a job.", []string{"gentype"}, nil)
+	descStreams       = prometheus.NewDesc("horde_event_streams", "Requests that clients follow by events.", nil, nil)
+	descReservations  = prometheus.NewDesc("horde_kudos_active_reservations", "Requests that have set kudos aside.", nil, nil)
 	descUp            = prometheus.NewDesc("horde_engine_up", "1 while the memory is the record's and everything is served.", nil, nil)
 )
 
@@ -121,11 +169,13 @@ var (
 type reading struct {
 	kinds                 map[horde.Kind]kindReading
 	running, alive, users int
+	reservations          int
 	ledger                map[kudos.AccountClass]horde.Kudos
 }
 
 type kindReading struct {
 	requests, workers, threads int
+	parked                     int
 	results                    int64
 	things, pastMinute         float64
 	models                     map[string]int64
@@ -140,6 +190,7 @@ func (e *Engine) readGauges() (r *reading, err error) {
 		r = &reading{
 			kinds: map[horde.Kind]kindReading{}, running: len(e.running) + len(e.processing),
 			alive: len(e.requests) + len(e.interrogations), users: len(e.users), ledger: e.book.Sums(),
+			reservations: e.book.Holds(),
 		}
 		for _, k := range horde.Kinds {
 			v := kindReading{models: map[string]int64{}}
@@ -150,6 +201,7 @@ func (e *Engine) readGauges() (r *reading, err error) {
 				continue
 			}
 			v.requests, v.results, v.things = e.queues[k].Waiting()
+			v.parked = e.lots[k].Len()
 			v.pastMinute = e.pulse[k].pastMinute(now)
 			e.queues[k].Models(func(model string, results int64, _ float64) {
 				if !ref.Known(k, model) {
@@ -201,6 +253,8 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(descRunning, float64(r.running))
 	gauge(descAlive, float64(r.alive))
 	gauge(descUsers, float64(r.users))
+	gauge(descReservations, float64(r.reservations))
+	gauge(descStreams, float64(e.watches.count()))
 	for class, sum := range r.ledger {
 		gauge(descLedger, sum.Float(), string(class))
 	}
@@ -214,6 +268,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(descQueueRequests, float64(v.requests), kind)
 		gauge(descQueueThings, v.things, kind)
+		gauge(descParked, float64(v.parked), kind)
 		gauge(descPastMinute, v.pastMinute, kind)
 		for model, jobs := range longest(v.models) {
 			gauge(descModelJobs, float64(jobs), kind, model)

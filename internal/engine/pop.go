@@ -86,7 +86,8 @@ func (e *Engine) PopText(ctx context.Context, key string, addr netip.Addr, p *ho
 // pop hands out what there is or, if the worker is patient, waits until there is something. What waiting ends with is a pop
 // like any other, at the end.
 func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*Popped, error) {
-	until := time.Now().Add(p.Patience())
+	began, waited := time.Now(), false
+	until := began.Add(p.Patience())
 	for {
 		var (
 			got    popAnswer
@@ -112,6 +113,7 @@ func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind hord
 			return nil, err
 		}
 		if parked != nil {
+			waited = true
 			var answered bool
 			if got, answered = e.await(ctx, parked); !answered {
 				if ctx.Err() != nil {
@@ -120,7 +122,11 @@ func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind hord
 				continue
 			}
 		}
-		return e.handOut(ctx, got)
+		popped, err := e.handOut(ctx, got)
+		if err == nil && !waited {
+			took(e.meters.calls[kind].pop[len(popped.IDs) > 0], began)
+		}
+		return popped, err
 	}
 }
 
@@ -142,6 +148,7 @@ func (e *Engine) handOut(ctx context.Context, a popAnswer) (*Popped, error) {
 	}
 	if a.nothing() {
 		e.meters.kinds[a.popped.Kind].popsEmpty.Inc() // here, for one that waits looks more than once
+		e.meters.calls[a.popped.Kind].empty(&a.popped.Skipped)
 	}
 	if err == nil && len(a.popped.IDs) > 0 && a.popped.Kind == horde.Image {
 		err = e.link(ctx, a.popped, a.features)
@@ -197,7 +204,9 @@ func (e *Engine) search(w *polled, now time.Time) *dispatch.Pop {
 
 // take finds a request for the worker and hands out a batch of it.
 func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
+	began := time.Now()
 	found, skipped := e.queues[w.Kind].Match(e.search(w, now))
+	took(e.meters.calls[w.Kind].eval[found != nil], began)
 	if found == nil {
 		if w.Maintenance {
 			return popAnswer{refusal: horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage)}

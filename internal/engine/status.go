@@ -67,17 +67,21 @@ func (g *Generation) State() string {
 
 // Check tells how a request stands, without its results.
 func (e *Engine) Check(ctx context.Context, kind horde.Kind, id string) (Status, error) {
+	began := time.Now()
 	s, _, _, err := e.status(ctx, kind, id, nil)
+	e.meters.calls[kind].looked(began, false, err)
 	return s, err
 }
 
 // Status tells how a request stands, with the results that are finished.
 func (e *Engine) Status(ctx context.Context, kind horde.Kind, id string) (Status, error) {
+	began := time.Now()
 	s, jobs, order, err := e.status(ctx, kind, id, nil)
-	if err != nil {
-		return s, err
+	if err == nil {
+		s, err = e.withResults(ctx, s, jobs, order)
 	}
-	return e.withResults(ctx, s, jobs, order)
+	e.meters.calls[kind].looked(began, true, err)
+	return s, err
 }
 
 // Cancel ends a request: nothing more of it is handed out, what runs is still accepted, paid and shown. It returns the

@@ -111,7 +111,10 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		accepted Accepted
 		refusal  *horde.Error
 		wait     *batch
+		began    = time.Now()
+		meters   = e.meters.calls[s.kind]
 	)
+	defer meters.generated(began, s.sources.image != "")
 	if err := e.do(func() {
 		var u *user
 		var o *horde.Order
@@ -136,7 +139,9 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		return accepted, asError(refusal)
 	}
 	if s.sources.any() {
+		storing := time.Now()
 		stored, err := e.storeSources(ctx, r.ID, r.unpacked, &s.sources)
+		took(meters.sources, storing)
 		refusal = err
 		if err := e.do(func() {
 			if e.users[r.user.ID] != r.user {
@@ -157,9 +162,11 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 			return Accepted{}, refusal
 		}
 	}
+	waiting := time.Now()
 	if err := e.durable(ctx, wait); err != nil {
 		return Accepted{}, unavailable(err)
 	}
+	took(meters.accepted, waiting)
 	return accepted, nil
 }
 
@@ -276,6 +283,7 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
 	if gate.Needed && gate.Required > 0 && !e.book.PlaceHold(&r.Request, horde.NewKudos(gate.Required)) {
 		if !s.downgrade || gate.NoDowngrade {
+			e.meters.refusedHolds.Inc()
 			return nil, Accepted{}, horde.ErrKudosUpfront.Withf("This request needs %s kudos upfront. The account has %s available.",
 				horde.NewKudos(gate.Required), max(0, e.available(u)))
 		}

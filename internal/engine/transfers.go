@@ -76,6 +76,7 @@ func (e *Engine) Transfer(ctx context.Context, key, target string, amount int64,
 		if idempotency == "" {
 			eventKey = uuid.NewString()
 		} else if before := e.transfers[transferKey{from.ID, idempotency}]; before != nil {
+			e.meters.replays.Inc()
 			if before.To != to.ID || before.Amount != sum {
 				return 0, nil, horde.ErrIdempotency
 			}

@@ -101,6 +101,16 @@ func (s *watches) remove(w *Watch) {
 	}
 }
 
+// count is how many there are.
+func (s *watches) count() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, list := range s.of {
+		n += len(list)
+	}
+	return n
+}
+
 // changed tells those who watch what a batch has changed. The batch is in the record and nobody changes it any more.
 func (s *watches) changed(b *batch) {
 	s.mu.Lock()

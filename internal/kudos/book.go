@@ -19,6 +19,7 @@ type Book struct {
 	// spendable and escrow sum the accounts of all users.
 	spendable, escrow horde.Kudos
 	last              int64
+	holds             int // requests that have something set aside
 }
 
 // NewBook returns the book of a horde in which nothing has happened yet.
@@ -318,6 +319,9 @@ func (b *Book) PlaceHold(r *horde.Request, amount horde.Kudos) bool {
 		return false
 	}
 	r.Hold = horde.Hold{Amount: amount, Remaining: amount}
+	if amount > 0 {
+		b.holds++
+	}
 	balance.Held += amount
 	return true
 }
@@ -325,15 +329,29 @@ func (b *Book) PlaceHold(r *horde.Request, amount horde.Kudos) bool {
 // UseHold lowers the hold of a request by what was just charged for it.
 func (b *Book) UseHold(r *horde.Request, charged horde.Kudos) {
 	used := min(charged, r.Hold.Remaining)
+	if used > 0 && used == r.Hold.Remaining {
+		b.holds--
+	}
 	r.Hold.Remaining -= used
 	b.Balance(r.User).Held -= used
 }
 
 // ReleaseHold gives the rest of a hold back. Doing so again changes nothing.
 func (b *Book) ReleaseHold(r *horde.Request) {
+	if r.Hold.Remaining > 0 {
+		b.holds--
+	}
 	b.Balance(r.User).Held -= r.Hold.Remaining
 	r.Hold.Remaining = 0
 }
 
 // RestoreHold counts a hold that the store kept.
-func (b *Book) RestoreHold(r *horde.Request) { b.Balance(r.User).Held += r.Hold.Remaining }
+func (b *Book) RestoreHold(r *horde.Request) {
+	if r.Hold.Remaining > 0 {
+		b.holds++
+	}
+	b.Balance(r.User).Held += r.Hold.Remaining
+}
+
+// Holds is how many requests have something set aside.
+func (b *Book) Holds() int { return b.holds }

@@ -30,6 +30,8 @@ const (
 	Builtin = "builtin"
 	// RefreshEvery is how often Run loads the lists anew.
 	RefreshEvery = time.Hour
+	// RetryEvery is the pause after a refresh that failed.
+	RetryEvery = 10 * time.Second
 
 	maxListSize = 64 << 20 // bytes
 	tries       = 10
@@ -230,6 +232,9 @@ func bounded(r io.Reader, limit int64) ([]byte, error) {
 
 // Holder has the reference that is in use. Its methods may be called at any time by anybody.
 type Holder struct {
+	// OnRefresh is told of each Refresh by Run. Set it before Run; nil ignores it.
+	OnRefresh func(began time.Time, err error)
+
 	sources Sources
 	log     *slog.Logger
 	current atomic.Pointer[horde.Reference]
@@ -289,17 +294,31 @@ func (h *Holder) Age(k horde.Kind) time.Duration {
 	return time.Since(time.Unix(0, made.Load()))
 }
 
-// Run refreshes the reference every RefreshEvery and logs what goes wrong. It returns when ctx is done.
+// Run refreshes the reference every RefreshEvery and, after a failure, every RetryEvery until it works. It logs what goes wrong
+// once, as long as that stays the same. It returns when ctx is done.
 func (h *Holder) Run(ctx context.Context) {
-	tick := time.NewTicker(RefreshEvery)
-	defer tick.Stop()
+	pause, told := RefreshEvery, ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
-		if err := h.Refresh(ctx); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		err := h.Refresh(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if h.OnRefresh != nil {
+			h.OnRefresh(began, err)
+		}
+		if err == nil {
+			pause, told = RefreshEvery, ""
+			continue
+		}
+		pause = RetryEvery
+		if text := err.Error(); text != told {
+			told = text
 			h.log.Error("model reference not refreshed, the last one stays in use", "error", err)
 		}
 	}

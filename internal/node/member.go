@@ -60,6 +60,7 @@ type Member struct {
 	models *modelref.Holder
 	local  *localPages
 	board  *bulletin.Board
+	jobs   *jobMeters
 	router *api.Router // of what is answered here; it knows who calls and how errors look
 	server *api.Server
 	// metrics is nil where none are wanted.
@@ -116,7 +117,7 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	own := &Node{Config: cfg}
+	own := &Node{Config: cfg, jobs: newJobMeters()}
 	cfg.Log = own.logger()
 	own.Log = cfg.Log
 	m := &Member{cfg: cfg, record: record, holdFor: holdFor}
@@ -128,13 +129,14 @@ func join(ctx context.Context, cfg Config, record sharedRecord) (*Member, error)
 	if m.router, m.local, err = own.openLocal(m.status, m.readyz, m.vitals); err != nil {
 		return nil, err
 	}
-	m.board = own.Board
+	m.board, m.jobs = own.Board, own.jobs
 	m.server = api.NewServer(m, cfg.Log)
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(ofProcess(cfg.Version)...)
 	m.registry.MustRegister(ofModels(m.models)...)
+	m.registry.MustRegister(m.jobs.durations, m.jobs.failures)
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_leader", Help: "1 on the node that leads and serves, 0 on others."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: leaderMetric, Help: leaderHelp},
 			func() float64 {
 				if m.serving() != nil {
 					return 1
@@ -324,7 +326,7 @@ func (m *Member) open(ctx context.Context, t *term) (*Node, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.over, cancel)()
-	n := &Node{Config: m.cfg, Board: m.board}
+	n := &Node{Config: m.cfg, Board: m.board, jobs: m.jobs}
 	if err := n.openOn(ctx, termStore{m.record, t}, m.models, t.holds); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

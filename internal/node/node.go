@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"horde/internal/api"
 	v2 "horde/internal/api/v2"
 	"horde/internal/blob"
@@ -118,6 +120,7 @@ type Node struct {
 	watch   *watch
 	runners []func(context.Context)
 	active  atomic.Int64 // calls that are being handled
+	jobs    *jobMeters
 }
 
 // Server is a server process: a [Node] or a [Member].
@@ -161,6 +164,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.store = db
+	n.jobs = newJobMeters()
 	models := n.loadModels(ctx)
 	n.runners = append(n.runners, paceCollector, models.Run)
 	if n.metrics, err = listenMetrics(n.MetricsListen); err != nil {
@@ -171,6 +175,8 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.watch.registry.MustRegister(ofProcess(n.Version)...)
 	n.watch.registry.MustRegister(ofModels(models)...)
+	n.watch.registry.MustRegister(n.jobs.durations, n.jobs.failures, prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: leaderMetric, Help: leaderHelp}, func() float64 { return 1 }))
 	if n.metrics != nil {
 		n.runners = append(n.runners, func(ctx context.Context) { serveMetrics(ctx, n.metrics, n.watch.registry, n.watch.readyz) })
 	}
@@ -189,6 +195,7 @@ func (n *Node) loadModels(ctx context.Context) *modelref.Holder {
 	if err := models.Refresh(ctx); err != nil {
 		n.Log.Warn("part of the model reference could not be loaded; going on with what there is", "error", err)
 	}
+	models.OnRefresh = func(began time.Time, err error) { n.jobs.ran("model_reference", began, err) }
 	return models
 }
 
@@ -197,6 +204,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	profane, err := n.profanity()
 	if err != nil {
 		return err
+	}
+	if n.jobs == nil {
+		n.jobs = newJobMeters()
 	}
 	codec := picture.NewCodec(0)
 	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
@@ -209,7 +219,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Relax:    relaxed.Add, Profane: profane,
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
 		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
-		KeySalt: n.KeySalt, Leading: leading, Log: n.Log,
+		KeySalt: n.KeySalt, Leading: leading, Ran: n.jobs.ran, Log: n.Log,
 	})
 	if err != nil {
 		return err
@@ -218,8 +228,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if err != nil {
 		return err
 	}
-	blobs.Store = images
-	n.runners = append(n.runners, hooks.Run, blob.Pruner{Store: images, Log: n.Log}.Run)
+	metered := meterBlobs(images, n.jobs)
+	blobs.Store = metered
+	n.runners = append(n.runners, hooks.Run, blob.Pruner{Store: metered, Log: n.Log}.Run)
 
 	router := api.NewRouter(api.Options{
 		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Exempt: n.RateLimitExempt,
@@ -240,6 +251,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		router.Mount(blob.PathPrefix, nil, served, http.MethodGet, http.MethodPut)
 	}
 	n.watch = newWatch(n, router, hooks)
+	n.watch.registry.MustRegister(metered.collectors()...)
 	router.Mount(HealthPath, nil, http.HandlerFunc(healthz))
 	router.Mount(ReadyPath, nil, http.HandlerFunc(n.watch.readyz))
 	if n.Pages != nil {

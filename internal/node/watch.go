@@ -40,8 +40,10 @@ func newWatch(n *Node, router *api.Router, hooks *webhook.Sender) *watch {
 			Name: "horde_webhook_outcomes_total", Help: "Webhook deliveries by outcome.", ConstLabels: prometheus.Labels{"outcome": name},
 		}, func() float64 { return float64(value(hooks.Counts())) })
 	}
+	attempts, onAttempt := webhookAttempts()
+	hooks.OnAttempt = onAttempt
 	w.registry.MustRegister(
-		router, n.Engine,
+		router, n.Engine, attempts,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "horde_http_in_flight", Help: "Calls that are being handled."},
 			func() float64 { return float64(n.active.Load()) }),
 		hook("ok", func(c webhook.Counts) int64 { return c.Delivered }),
@@ -60,6 +62,12 @@ func ofProcess(version string) []prometheus.Collector {
 		}, func() float64 { return 1 }),
 	}
 }
+
+// Whether a process leads: one that is alone always does.
+const (
+	leaderMetric = "horde_leader"
+	leaderHelp   = "1 on the node that leads and serves, 0 on others."
+)
 
 // ofModels tell how old the lists of models are that are in use.
 func ofModels(models *modelref.Holder) []prometheus.Collector {

@@ -3,9 +3,13 @@
 package node_test
 
 import (
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -62,6 +66,10 @@ func TestALifecycleMovesTheMetrics(t *testing.T) {
 	j := s.Call("POST", "/generate/text/pop", owner, pop)
 	s.Call("POST", "/generate/text/submit", owner, map[string]any{"id": j.Body["id"], "generation": " upon", "seed": nil})
 	s.Call("GET", "/generate/text/status/"+a.Body["id"].(string), "", nil)
+	s.Call("POST", "/generate/text/submit", owner, map[string]any{"id": j.Body["id"], "generation": " upon", "seed": nil})
+	s.Call("POST", "/generate/text/submit", owner, map[string]any{"id": "00000000-0000-4000-8000-000000000000", "generation": "x", "seed": nil})
+	s.Call("GET", "/generate/text/status/00000000-0000-4000-8000-000000000000", "", nil)
+	s.Call("GET", "/generate/check/00000000-0000-4000-8000-000000000000", "", nil)
 	after := scrape(t, s)
 	for _, want := range []struct {
 		family string
@@ -79,12 +87,39 @@ func TestALifecycleMovesTheMetrics(t *testing.T) {
 		{"horde_http_requests_total", []string{"/api/v2/generate/text/status/{id}", "GET", "200"}, 1},
 		{"horde_ledger_kudos", nil, 0},
 		{"horde_engine_up", nil, 1},
+		{"horde_leader", nil, 1},
+		{"horde_generate_duration_seconds", []string{"text"}, 1},
+		{"horde_generate_duration_seconds", []string{"image"}, 0},
+		{"horde_generate_step_duration_seconds", []string{"text", "commit"}, 1},
+		{"horde_pop_duration_seconds", []string{"text", "match"}, 1},
+		{"horde_pop_duration_seconds", []string{"text", "no_match"}, 1},
+		{"horde_pop_eval_duration_seconds", []string{"text"}, 2},
+		{"horde_submit_duration_seconds", []string{"text", "accepted"}, 1},
+		{"horde_submit_duration_seconds", []string{"text", "already_submitted"}, 1},
+		{"horde_submit_duration_seconds", []string{"text", "error"}, 1},
+		{"horde_submit_step_duration_seconds", []string{"text", "commit"}, 1},
+		{"horde_submit_kudos", []string{"text", "accepted"}, 1},
+		{"horde_status_duration_seconds", []string{"text", "ok"}, 1},
+		{"horde_status_duration_seconds", []string{"text", "not_found"}, 1},
+		{"horde_check_outcomes_total", []string{"image", "not_found"}, 1},
+		{"horde_check_duration_seconds", []string{"image", "not_found"}, 1},
+		{"horde_parked_pops", nil, 0},
+		{"horde_event_streams", nil, 0},
+		{"horde_kudos_active_reservations", nil, 0},
+		{"horde_kudos_reservations_rejected_total", nil, 0},
+		{"horde_kudos_transfer_replays_total", nil, 0},
+		{"horde_kudos_floor_adjustments_total", []string{"registered"}, 1},
+		{"horde_model_reference_age_seconds", []string{"nothing"}, 0},
+		{"horde_job_failures_total", []string{"prune_images"}, 0},
 	} {
 		if after[want.family] == nil {
 			t.Errorf("no %s", want.family)
 		} else if got := sum(after[want.family], want.labels...); got != want.value {
 			t.Errorf("%s%v is %v, want %v", want.family, want.labels, got, want.value)
 		}
+	}
+	if sum(after["horde_job_duration_seconds"], "prune_images", "false") == 0 {
+		t.Error("no run of a job in the background")
 	}
 	if sum(after["horde_commit_duration_seconds"]) == 0 || after["go_goroutines"] == nil || after["horde_build_info"] == nil {
 		t.Error("no commits, runtime or version")
@@ -119,5 +154,61 @@ func TestRunningIsAskedOfTheSocket(t *testing.T) {
 	}
 	if node.Running(t.TempDir()) {
 		t.Error("a node runs in an empty directory")
+	}
+}
+
+// TestAnImageMovesTheMetrics plays one image, whose client wants to be told and cannot be.
+func TestAnImageMovesTheMetrics(t *testing.T) {
+	t.Parallel()
+	client := httptest.NewTLSServer(http.NotFoundHandler()) // whose certificate nobody knows
+	client.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	defer client.Close()
+	s := nodetest.Start(t, func(c *node.Config) {
+		c.MetricsListen, c.AllowPrivate = "127.0.0.1:0", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	_, owner := s.User("owner", 0, horde.Trusted)
+	a := s.Call("POST", "/generate/async", horde.AnonymousKey, map[string]any{"prompt": "x", "models": []string{"Deliberate"}, "webhook": client.URL})
+	if a.Status != http.StatusAccepted {
+		t.Fatalf("submission: %d %s", a.Status, a.Text)
+	}
+	pop := map[string]any{"name": "painter", "models": []string{"Dreamshaper"}, "bridge_agent": "AI Horde Worker reGen:13:https://example.org"}
+	s.Call("POST", "/generate/pop", owner, pop)
+	pop["models"] = []string{"Deliberate", "Dreamshaper"}
+	time.Sleep(10 * time.Millisecond)
+	pop["name"] = "other painter"
+	j := s.Call("POST", "/generate/pop", owner, pop)
+	link, ok := j.Body["r2_upload"].(string)
+	if !ok {
+		t.Fatalf("pop: %d %s", j.Status, j.Text)
+	}
+	upload, _ := http.NewRequest(http.MethodPut, link, strings.NewReader("image"))
+	s.Do(upload)
+	if a := s.Call("POST", "/generate/submit", owner, map[string]any{"id": j.Body["id"], "generation": "R2", "seed": 1}); a.Status != http.StatusOK {
+		t.Fatalf("submit: %d %s", a.Status, a.Text)
+	}
+	for range 250 {
+		if sum(scrape(t, s)["horde_webhook_outcomes_total"], "giveup") == 1 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	after := scrape(t, s)
+	for _, want := range []struct {
+		family string
+		labels []string
+		value  float64
+	}{
+		{"horde_webhook_attempt_seconds", []string{"exception", ""}, 3},
+		{"horde_webhook_attempt_seconds", []string{"0", "exception"}, 1},
+		{"horde_webhook_outcomes_total", []string{"giveup"}, 1},
+		{"horde_blob_operation_seconds", []string{"seal", "ok"}, 1},
+		{"horde_blob_bytes_total", []string{"seal"}, 5},
+		{"horde_generate_duration_seconds", []string{"image", "false"}, 1},
+		{"horde_pop_skipped_total", []string{"image", "models"}, 1},
+		{"horde_submit_step_duration_seconds", []string{"image", "upload"}, 1},
+	} {
+		if got := sum(after[want.family], want.labels...); got != want.value {
+			t.Errorf("%s%v is %v, want %v", want.family, want.labels, got, want.value)
+		}
 	}
 }

@@ -62,6 +62,8 @@ type Counts struct {
 // Sender delivers. It is safe for concurrent use; Run does the work.
 type Sender struct {
 	client *fetch.Client
+	// OnAttempt is told of each attempt, from 0, with the status of the answer or else an error. Set it before Run; nil ignores it.
+	OnAttempt func(attempt, status int, err error, took time.Duration)
 
 	mu      sync.Mutex // guards all below
 	changed *sync.Cond // the queue, running or closed
@@ -193,7 +195,11 @@ func count(m map[string]int, key string, n int) {
 // deliver makes the attempts. What is logged is the host and the reason: a URL may hold a secret, and the body does.
 func (s *Sender) deliver(ctx context.Context, d delivery) bool {
 	for attempt := 1; ; attempt++ {
+		began := time.Now()
 		status, err := s.post(ctx, d)
+		if s.OnAttempt != nil {
+			s.OnAttempt(attempt-1, status, err, time.Since(began))
+		}
 		if err == nil && status < http.StatusMultipleChoices {
 			return true
 		}
