@@ -22,6 +22,7 @@ type cli struct {
 	Serve    serveCommand    `cmd:"" help:"Run the server of a horde."`
 	Worker   worker.Command  `cmd:"" help:"Work for a horde with an inference server of yours."`
 	Generate generateCommand `cmd:"" help:"Ask a horde for an image or a text."`
+	Register registerCommand `cmd:"" help:"Make yourself an account at a horde, and print its key."`
 	User     userCommand     `cmd:"" help:"Create, list, show and change accounts."`
 	Bench    benchCommand    `cmd:"" help:"Measure a server: lifecycles, latency, processor and memory."`
 	Audit    auditCommand    `cmd:"" help:"Recompute every balance from the ledger, and fail if one differs."`

@@ -22,6 +22,7 @@ import (
 	"horde/internal/api"
 	"horde/internal/blob"
 	"horde/internal/horde"
+	"horde/internal/login"
 	"horde/internal/modelref"
 	"horde/internal/node"
 	"horde/internal/trace"
@@ -91,6 +92,9 @@ type serverFlags struct {
 	RateLimitExempt []string `env:"HORDE_RATE_LIMIT_EXEMPT" placeholder:"CIDR" help:"Networks whose calls are not limited."`
 	RateLimit       bool     `env:"HORDE_RATELIMIT" default:"true" negatable:"" help:"Limit how often an address or a key may call."`
 	AllowPrivate    []string `env:"HORDE_ALLOW_PRIVATE" placeholder:"CIDR" help:"Private networks from which source images are fetched and to which webhooks are sent. None by default: who asks for images could look around in them."`
+
+	peopleFlags `embed:""`
+	LogoURL     string `name:"logo-url" env:"HORDE_LOGO_URL,HORDE_LOGO" placeholder:"URL" help:"A picture of the horde, for programs that show it; the icon of the pages by default."`
 
 	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start. HORDE_KEY_SALT_FILE names a file that holds it."`
 	Admins              []string `env:"HORDE_ADMINS,ADMINS" placeholder:"ID" help:"Accounts (ids or aliases) that may change kudos, moderators and maintenance mode."`
@@ -192,7 +196,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, Contact: f.Contact,
 		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
-		Pages: f.pages, MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
+		MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
 		return cfg, errors.New("--trust-threshold must not be negative")
@@ -214,13 +218,18 @@ func (f *serverFlags) node() (node.Config, error) {
 		cfg.TestUsers = true
 	}
 	var err error
-	if file := os.Getenv("HORDE_KEY_SALT_FILE"); file != "" && cfg.KeySalt == "" {
-		salt, err := os.ReadFile(file)
-		if err != nil {
-			return cfg, fmt.Errorf("HORDE_KEY_SALT_FILE: %w", err)
-		}
-		cfg.KeySalt = strings.TrimSpace(string(salt))
+	if cfg.KeySalt, err = secret(cfg.KeySalt, "HORDE_KEY_SALT"); err != nil {
+		return cfg, err
 	}
+	sessionKey, err := secret(f.SessionKey, "HORDE_SESSION_KEY")
+	if err != nil {
+		return cfg, err
+	}
+	logins, err := f.logins(cfg.PublicURL)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Pages = f.pages(sessionKey, logins)
 	for _, list := range []struct {
 		flag string
 		in   []string
@@ -263,11 +272,13 @@ func (f *serverFlags) log() *slog.Logger {
 }
 
 // pages are what people look at.
-func (f *serverFlags) pages(n *node.Node, r *api.Router) {
-	web.Mount(web.Site{
-		Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, Accounts: n.Engine, NoAnonymous: n.NoAnonymous,
-		Log: n.Log,
-	}, r)
+func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*node.Node, *api.Router) {
+	return func(n *node.Node, r *api.Router) {
+		web.Mount(web.Site{
+			Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
+			Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board, NoAnonymous: n.NoAnonymous, Log: n.Log,
+		}, r)
+	}
 }
 
 func truthy(s string) bool {

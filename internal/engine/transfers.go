@@ -59,8 +59,13 @@ func (e *Engine) Transfer(ctx context.Context, key, target string, amount int64,
 	if len(idempotency) > maxIdempotencyKey {
 		return 0, horde.Invalid(map[string]string{"Idempotency-Key": fmt.Sprintf("longer than %d bytes", maxIdempotencyKey)})
 	}
+	return e.TransferBy(ctx, Authority{Key: key}, target, amount, idempotency)
+}
+
+// TransferBy is Transfer for whoever by names.
+func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, amount int64, idempotency string) (int64, error) {
 	return change(ctx, e, func() (int64, *batch, *horde.Error) {
-		from, err := e.userOf(key)
+		from, err := e.callerBy(by)
 		if err != nil {
 			return 0, nil, err
 		}

@@ -204,12 +204,9 @@ type NewUser struct {
 
 // Register makes an account and returns it with its key, which nobody can read again.
 func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, error) {
-	name := horde.Sanitize(n.Name)
-	switch {
-	case name == "" || len([]rune(name)) > MaxUserName || len([]rune(n.Name)) > 4*MaxUserName:
-		return UserView{}, "", horde.ErrTooLongUserName.Withf("A user name has 1 to %d characters.", MaxUserName)
-	case e.Profane(name):
-		return UserView{}, "", horde.ErrProfaneUserName
+	name, refused := e.userName(n.Name)
+	if refused != nil {
+		return UserView{}, "", refused
 	}
 	if n.OAuthID == "" {
 		n.OAuthID = uuid.NewString()
@@ -226,6 +223,18 @@ func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, err
 		return UserView{}, "", err
 	}
 	return v, key, nil
+}
+
+// userName is a name as it is kept, or why it will not do.
+func (e *Engine) userName(given string) (string, *horde.Error) {
+	name := horde.Sanitize(given)
+	switch {
+	case name == "" || len([]rune(name)) > MaxUserName || len([]rune(given)) > 4*MaxUserName:
+		return "", horde.ErrTooLongUserName.Withf("A user name has 1 to %d characters.", MaxUserName)
+	case e.Profane(name):
+		return "", horde.ErrProfaneUserName
+	}
+	return name, nil
 }
 
 var errLoginTaken = &horde.Error{RC: "BadRequest", Status: http.StatusBadRequest, Message: "An account with this login exists already."}
@@ -266,7 +275,9 @@ func (e *Engine) NewKeyFor(ctx context.Context, id horde.UserID) (string, error)
 	return key, err
 }
 
+// rekey gives an account another key. Who holds the old one, or a session, may no longer be who they were.
 func (e *Engine) rekey(u *user, key string) {
+	u.SessionsFrom = time.Now().UTC()
 	delete(e.byKey, u.KeyHash)
 	u.KeyHash = horde.HashKey(e.settings.KeySalt, key)
 	e.byKey[u.KeyHash] = u
@@ -282,9 +293,12 @@ type UserChanged struct {
 	AdminComment, Username, Contact, ProxyPasskey         *string
 }
 
-// Authority is who makes a change: the owner of a key, or the operator at the machine, who may do everything.
+// Authority is who makes a change: the owner of a key, somebody with a session, or the operator at the machine, who may do
+// everything.
 type Authority struct {
-	Key      string
+	Key string
+	// SignedIn stands in place of a key where it names somebody.
+	SignedIn SignedIn
 	Operator bool
 }
 
@@ -331,7 +345,7 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 	var caller *user
 	if !by.Operator {
 		var err *horde.Error
-		if caller, err = e.userOf(by.Key); err != nil {
+		if caller, err = e.callerBy(by); err != nil {
 			return UserChanged{}, nil, err
 		}
 	}
@@ -529,8 +543,8 @@ func refuseIf(when bool, err *horde.Error) *horde.Error {
 	return nil
 }
 
-// wipeAfter is how long an account must have been inactive to be erased.
-const wipeAfter = 30 * 24 * time.Hour
+// WipeAfter is how long an account must have been inactive to be erased.
+const WipeAfter = 30 * 24 * time.Hour
 
 // DeleteUser marks an account for deletion or, the second time and after a month without activity, wipes it.
 func (e *Engine) DeleteUser(ctx context.Context, by Authority, id horde.UserID) error {
@@ -545,7 +559,7 @@ func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error
 	var caller *user
 	if !by.Operator {
 		var err *horde.Error
-		if caller, err = e.userOf(by.Key); err != nil {
+		if caller, err = e.callerBy(by); err != nil {
 			return nil, err
 		}
 	}
@@ -561,7 +575,7 @@ func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error
 		return nil, horde.ErrNotUserOrMod
 	case !u.Has(horde.Deleted):
 		u.SetRole(horde.Deleted, true)
-	case time.Since(u.LastActive) < wipeAfter:
+	case time.Since(u.LastActive) < WipeAfter:
 		return nil, horde.ErrWipeActiveUser
 	default:
 		e.wipe(u, time.Now().UTC())

@@ -416,6 +416,7 @@ func sameJob(a, b horde.Job) bool {
 }
 
 func settledUser(u horde.User) horde.User {
+	u.SessionsFrom = instant(u.SessionsFrom)
 	u.Created, u.LastActive, u.WipedAt, u.MonthlyReceived = instant(u.Created), instant(u.LastActive), instant(u.WipedAt), instant(u.MonthlyReceived)
 	return u
 }

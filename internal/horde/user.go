@@ -47,6 +47,8 @@ type User struct {
 	MonthlyReceived time.Time `json:"monthly_received,omitzero"`
 
 	Suspicions []Suspicion `json:"suspicions,omitempty"`
+	// SessionsFrom ends the sessions in browsers that began before it; zero ends none.
+	SessionsFrom time.Time `json:"sessions_from,omitzero"`
 	// WipedAt is when the account was erased for good; zero for a living account. No look-up finds a wiped account.
 	WipedAt time.Time `json:"wiped_at,omitzero"`
 }

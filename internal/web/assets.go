@@ -85,7 +85,7 @@ func (a asset) serve(w http.ResponseWriter, req *http.Request) {
 }
 
 // robots keeps search engines to what is worth finding.
-const robots = "User-agent: *\nDisallow: /api/v2/\nDisallow: /register\n"
+const robots = "User-agent: *\nDisallow: /api/v2/\nDisallow: /register\nDisallow: /login\nDisallow: /profile\nDisallow: /transfer\n"
 
 func serveRobots(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()

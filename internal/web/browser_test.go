@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +103,7 @@ type tab struct {
 	requests   []string
 	complaints []string
 	tolerated  []string // parts of complaints that belong to the test
+	origins    []string // others that the test goes to
 }
 
 func open(t *testing.T, s *nodetest.Server, d device) *tab {
@@ -170,7 +172,8 @@ func (b *tab) verdict() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, url := range b.requests {
-		if !strings.HasPrefix(url, b.url+"/") && !strings.HasPrefix(url, "data:") {
+		own := func(origin string) bool { return strings.HasPrefix(url, origin+"/") }
+		if !own(b.url) && !slices.ContainsFunc(b.origins, own) && !strings.HasPrefix(url, "data:") {
 			b.t.Errorf("the page asked %s", url)
 		}
 	}
@@ -184,6 +187,9 @@ complaint:
 		b.t.Errorf("the browser complains: %s", c)
 	}
 }
+
+// elsewhere lets the browser go to another origin.
+func (b *tab) elsewhere(origin string) { b.origins = append(b.origins, origin) }
 
 // tolerate lets complaints pass that hold a text.
 func (b *tab) tolerate(part string) { b.tolerated = append(b.tolerated, part) }

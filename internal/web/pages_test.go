@@ -56,7 +56,7 @@ func TestPagesFitEveryScreenInLightAndDark(t *testing.T) {
 	b, s := opened(t, phone)
 	b.tolerate("status of 404")
 	online(t, s, "stable_diffusion_with_a_name_that_goes_on_and_on_and_on", "koboldcpp/Some-Model-With-A-Long-Name-7B-Q4_K_M").work(t)
-	for _, path := range []string{"/", "/register", "/workers", "/api/", "/no-such-page"} {
+	for _, path := range []string{"/", "/register", "/login", "/transfer", "/workers", "/api/", "/no-such-page"} {
 		b.visit(path)
 		if path == "/" {
 			b.until("document.querySelectorAll('#models tbody tr').length === 2")
@@ -101,7 +101,7 @@ func TestTheReferenceShowsEveryOperation(t *testing.T) {
 }
 
 // unlabelled finds fields and buttons that a screen reader could not name.
-const unlabelled = `[...document.querySelectorAll('input, select, textarea, button')]
+const unlabelled = `[...document.querySelectorAll('input:not([type=hidden]), select, textarea, button')]
 	.filter(e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).map(e => e.outerHTML)`
 
 // faint finds text whose contrast to what is behind it is below 4.5 to 1.

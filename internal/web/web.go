@@ -5,13 +5,12 @@
 //
 // The pages are templates and a few kilobytes of style and script inside the program. They load nothing from elsewhere,
 // which their Content-Security-Policy enforces, and need no build step. What they show of the horde they ask the public API
-// for, as any other client does; only registration calls the engine. So every node can serve them, whether it runs the
-// engine or not.
+// for, as any other client does. Only what is somebody's own calls the engine: registration, the account, transfers. A node
+// that does not run the engine serves everything else, and passes these on.
 package web
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -23,14 +22,12 @@ import (
 	"time"
 
 	"horde/internal/api"
+	"horde/internal/bulletin"
 	"horde/internal/engine"
+	"horde/internal/login"
+	"horde/internal/proofofwork"
 	"horde/internal/worker/sandbox"
 )
-
-// Accounts makes accounts for people. *engine.Engine does.
-type Accounts interface {
-	SignUp(ctx context.Context, name string) (engine.UserView, string, error)
-}
 
 // Site is what the pages need to know.
 type Site struct {
@@ -45,7 +42,19 @@ type Site struct {
 	SourceURL string
 	// ImageOrigins are further origins from which results are served, such as "https://images.example".
 	ImageOrigins []string
-	Accounts     Accounts
+	// Accounts has the accounts of people. Without it there are only the pages that are the same for everybody.
+	Accounts *engine.Engine
+	// Logins are the services with whose accounts people may log in. They need PublicURL.
+	Logins []*login.Provider
+	// SessionKey seals the cookies of sessions. Empty means a secret of the horde's own.
+	SessionKey string
+	// SignUpWork is how hard the riddle is that registration without a login asks to be solved: see package proofofwork. Zero
+	// asks for nothing.
+	SignUpWork int
+	// Board has the documents; nil shows none.
+	Board *bulletin.Board
+	// LogoURL is a picture of the horde, for serviceinfo.
+	LogoURL string
 	// NoAnonymous tells that the horde serves only people with an account, so that no page offers anything else.
 	NoAnonymous bool
 	// Log takes failures; nil means [slog.Default].
@@ -72,12 +81,15 @@ func Mount(s Site, r *api.Router) {
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Routes(apiPrefix))}
 	for _, page := range []struct{ path, template string }{
-		{"/{$}", "home"}, {"/register", "register"}, {"/workers", "workers"}, {"/api", "api"},
+		{"/{$}", "home"}, {"/workers", "workers"}, {"/api", "api"},
 	} {
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
 	mountReference(r, s.Title)
-	r.Mount("/register", LimitsSignUp, p.guarded(http.HandlerFunc(p.signUp)), http.MethodPost)
+	p.mountDocuments()
+	if s.Accounts != nil {
+		p.mountPeople()
+	}
 	r.Mount("/assets/{file}", nil, http.HandlerFunc(p.serveAsset))
 	r.Mount("/favicon.ico", nil, http.HandlerFunc(serveFavicon))
 	r.Mount("/robots.txt", nil, http.HandlerFunc(serveRobots))
@@ -88,7 +100,7 @@ func Mount(s Site, r *api.Router) {
 var sources embed.FS
 
 // templates are the pages by name, each inside the layout.
-var templates = parse("home", "register", "registered", "workers", "api", "refusal")
+var templates = parse("home", "register", "registered", "workers", "api", "refusal", "login", "profile", "transfer", "document")
 
 func parse(names ...string) map[string]*template.Template {
 	all := make(map[string]*template.Template, len(names))
@@ -105,6 +117,11 @@ type pages struct {
 	router     *api.Router
 	policy     []string
 	operations []group
+
+	// Of people; nil where there are no accounts.
+	sealer  *login.Sealer
+	logins  *login.Service
+	riddles *proofofwork.Riddler
 }
 
 // view is what a template sees.
@@ -123,6 +140,24 @@ type view struct {
 	// Alias is the name as it was typed; stored names have their tags escaped (accounts 2).
 	Alias string
 	Key   string
+	// Created tells that the account is new; else it has got another key.
+	Created bool
+	// Riddle is to be solved, Bits hard; empty for none.
+	Riddle string
+	Bits   int
+
+	// Of people. Who is nil for those who are not logged in.
+	Who    *visitor
+	Logins []*login.Provider
+	// FormToken goes into every form of a session.
+	FormToken string
+	// Done says what was done.
+	Done string
+	// Shared tells that documents can be shown.
+	Documents bool
+	Document  document
+	Profile   profile
+	Transfer  transferForm
 
 	// Of a refusal, and of what is wrong with a form.
 	Status  int
@@ -133,7 +168,7 @@ type view struct {
 func (p *pages) view(req *http.Request) view {
 	return view{
 		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, NoAnonymous: p.NoAnonymous, Base: p.base(req), Path: req.URL.Path,
-		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName,
+		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName, Documents: p.Board != nil,
 	}
 }
 

@@ -69,7 +69,7 @@ var newKey = regexp.MustCompile(`id="new-key"[^>]* value="([A-Za-z0-9_-]{22})"`)
 func TestPagesSayWhatBrowsersMayDoWithThem(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *node.Config) { c.PublicURL = "https://horde.example/" })
-	for _, path := range []string{"/", "/register", "/workers", "/api/", "/api"} {
+	for _, path := range []string{"/", "/workers", "/api/", "/api"} {
 		a := get(t, s, path)
 		if a.Status != http.StatusOK || a.Header.Get("Content-Type") != "text/html; charset=utf-8" {
 			t.Errorf("%s: %d %s", path, a.Status, a.Header.Get("Content-Type"))

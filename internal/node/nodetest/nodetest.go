@@ -27,11 +27,17 @@ type Server struct {
 	t   testing.TB
 }
 
-// Start starts a node in a directory of the test, without rate limits, which change may alter.
+// Start starts a node in a directory of the test, without rate limits, which change may alter. Its address is in Listen
+// by then.
 func Start(t testing.TB, change ...func(*node.Config)) *Server {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := node.Config{
-		Data: t.TempDir(), Version: "test", NoRateLimit: true,
+		Listen: l.Addr().String(),
+		Data:   t.TempDir(), Version: "test", NoRateLimit: true,
 		AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Log:          slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
@@ -40,11 +46,8 @@ func Start(t testing.TB, change ...func(*node.Config)) *Server {
 	}
 	n, err := node.Open(t.Context(), cfg)
 	if err != nil {
+		l.Close()
 		t.Fatalf("open the node: %v", err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
