@@ -63,6 +63,9 @@ func (x *target) valid() any {
 
 // renew makes the objects of the call anew: the last call may have consumed them.
 func (x *target) renew(row *roleRow, admin account) {
+	if strings.HasSuffix(x.pattern, "/status/modes") {
+		x.want(x.call("PUT", "/status/modes", admin, fields{"maintenance_mode": false, "invite_only_mode": false, "raid_mode": false}), http.StatusOK)
+	}
 	x.sc = x.scene(row.objects())
 	for _, kind := range row.objects() {
 		x.sc.object(kind)
@@ -111,7 +114,7 @@ func (x *target) survive(why string, req *http.Request) answer {
 			return a
 		}
 		x.isRefusal(a)
-		if len(a.text) > 4096 {
+		if len(a.text) > 16<<10 {
 			x.t.Errorf("%s: the refusal has %d bytes: %.200s", at, len(a.text), a.text)
 		}
 	case a.text != "" && strings.HasPrefix(a.header.Get("Content-Type"), "application/json") && !json.Valid([]byte(a.text)):
@@ -260,6 +263,8 @@ func hostileCalls(t *testing.T, s *server) {
 		if x.body != "" {
 			x.renew(row, admin)
 			x.tryBodies(try)
+			x.renew(row, admin)
+			x.tryMembers(try)
 		} else {
 			for _, body := range []string{"{", "null", `{"a":1}`, strings.Repeat("[", 10_000), "\xff"} {
 				x.renew(row, admin)
@@ -431,6 +436,93 @@ func (x *target) tryBodies(try func(string, *http.Request) answer) {
 		a := try("the body is "+why, x.request(x.where("", ""), bodies[why]))
 		if !ignored[why] && a.status != http.StatusBadRequest && a.status != http.StatusRequestEntityTooLarge {
 			x.t.Errorf("%s %s, the body is %s: got %d %.300s, want 400", x.method, x.pattern, why, a.status, a.text)
+		}
+	}
+}
+
+// leaf is a place in a body: what may stand there, and the body around it.
+type leaf struct {
+	path, kind string
+	around     func(any) any
+}
+
+// leaves are all places of a schema, those inside of arrays and objects too.
+func leaves(schema document, path string, around func(any) any) []leaf {
+	schema = resolved(schema)
+	list := []leaf{{path, kindOf(schema), around}}
+	switch kindOf(schema) {
+	case "array":
+		list = append(list, leaves(schema["items"].(document), path+".0", func(v any) any { return around([]any{v}) })...)
+	case "object":
+		base, _ := sample(schema).(document)
+		properties, _ := schema["properties"].(document)
+		for _, name := range slices.Sorted(maps.Keys(properties)) {
+			list = append(list, leaves(properties[name].(document), path+"."+name, func(v any) any {
+				o := maps.Clone(base)
+				o[name] = v
+				return around(o)
+			})...)
+		}
+	}
+	return list
+}
+
+// hostileJSON are raw values for places of a kind; the strings have ten harmless characters first, for those that must be long.
+func hostileJSON(kind string) []string {
+	list := []string{`null`, `true`, `"a"`, `[]`, `{}`, `[[[[[[]]]]]]`, `{"a":{"a":{"a":1}}}`, `-1`, `0`, `1e400`, `-1e400`}
+	switch kind {
+	case "string":
+		for _, text := range []string{
+			`\u0000`, `\ud800`, `\udc00\ud800`, "\xff", "\xed\xa0\x80", "\x01", "\n", `\u202e\u0007\u001b[31m`, `\uffff\ufffe`, `\ufeff`, `%s%n%x`, `{{7*7}}${7*7}<%= 7*7 %>`, `<script>alert(1)</script>`, `' OR 1=1; DROP TABLE users;--`, `../../../../etc/passwd`,
+			`::style::a::b`, `#0`, `#99999999999999999999`, `###`, `{p}{np}{p}`, `{x}{{`, `(((((((((((((((((((((((((`, `\\`, `\u0301\u0301\u0301\u0301`, `🦄🦄🦄🦄🦄🦄🦄🦄🦄🦄`,
+		} {
+			list = append(list, `"aaaaaaaaaa`+text+`"`)
+		}
+		list = append(list, `""`, `"          "`, `"https://127.0.0.1/"`, `"https://[::1]:22/"`, `"http://169.254.169.254/latest/meta-data"`, `"file:///etc/passwd"`, `"https://user:pass@example.org/"`, `"data:image/png;base64,AAAA"`, `"0000000000"`, `"00000000-0000-4000-8000-000000000000"`,
+			`"`+strings.Repeat("a", 900_000)+`"`, `"`+strings.Repeat(`\u0000`, 1000)+`"`, `"`+strings.Repeat("(a|b)*", 2000)+`"`, `"`+strings.Repeat("a:1.1),", 5000)+`"`)
+	case "integer", "number":
+		list = append(list, `1.5`, `1.0`, `1e3`, `-0`, `-0.0`, `1e-400`, `5e-324`, `1.7976931348623157e308`, `9007199254740993`, `2147483647`, `2147483648`, `-2147483649`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775809`, `"1"`, `"NaN"`, `0.1e1`, strings.Repeat("9", 400), `0.`+strings.Repeat("0", 400)+`1`)
+	case "boolean":
+		list = append(list, `1`, `"true"`, `"false"`)
+	case "array":
+		list = append(list, `[`+strings.Repeat(`"a",`, 50_000)+`"a"]`, `[`+strings.Repeat(`{},`, 50_000)+`{}]`, `[`+strings.Repeat(`1,`, 50_000)+`1]`, `["a","a"]`, `[null]`, `[[]]`)
+	case "object":
+		list = append(list, manyKeys(5000), `{"":1}`, `{"a\u0000":1}`, `{"\ud800":1}`, `{"__proto__":{}}`, `{"a":1e400}`, `{"a":"\u0000"}`, `{"a":"\ud800"}`, `{"a":`+strings.Repeat("9", 400)+`}`)
+	}
+	return list
+}
+
+// tryMembers puts what nobody means well into every member of the body, at any depth.
+func (x *target) tryMembers(try func(string, *http.Request) answer) {
+	x.t.Helper()
+	schema := x.operation["requestBody"].(document)["content"].(document)["application/json"].(document)["schema"].(document)
+	var valid document
+	if err := json.Unmarshal([]byte(x.valid().(string)), &valid); err != nil {
+		x.t.Fatal(err)
+	}
+	const here = "<HERE>"
+	for _, l := range leaves(schema, "", func(v any) any { return v }) {
+		if l.path == "" {
+			continue
+		}
+		for _, raw := range hostileJSON(l.kind) {
+			if err := json.Unmarshal([]byte(x.valid().(string)), &valid); err != nil {
+				x.t.Fatal(err)
+			}
+			// The member goes into the body that works.
+			top, _, _ := strings.Cut(strings.TrimPrefix(l.path, "."), ".")
+			valid[top] = l.around(here).(document)[top]
+			var b strings.Builder
+			encoder := json.NewEncoder(&b)
+			encoder.SetEscapeHTML(false)
+			if err := encoder.Encode(valid); err != nil {
+				x.t.Fatal(err)
+			}
+			body := strings.Replace(b.String(), `"`+here+`"`, raw, 1)
+			why := fmt.Sprintf("%s = %.60s", strings.TrimPrefix(l.path, "."), raw)
+			if a := try(why, x.request(x.where("", ""), body)); a.status < 300 && (strings.Contains(a.text, `\u0000`) || strings.Contains(a.text, "\x00")) {
+				x.t.Errorf("%s %s, %s: a NUL was kept: %.300q", x.method, x.pattern, why, a.text)
+			}
 		}
 	}
 }

@@ -555,3 +555,26 @@ func TestThreatsAmountsBeyondIntegers(t *testing.T) {
 	}
 	s.away(time.Millisecond)
 }
+
+// Nobody hides behind a name that shows nothing.
+func TestThreatsNamesThatShowNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	u := s.user(100, horde.Moderator)
+	s.popImage(u, "a worker", nil)
+	worker := s.get("/workers/name/a%20worker", account{}).str("id")
+	team := s.want(s.call("POST", "/teams", u, fields{"name": "a team"}), http.StatusOK).str("id")
+	for _, blank := range []string{"          ", "\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0", "\u200b\u200b\u200b\u200b\u200b\u200b", "\u3164\u3164\u3164\u3164\u3164\u3164", "\u202e\u202d\u2066\u2069\u200d\ufeff", "\u2800\u2800\u2800\u2800\u2800\u2800", "\u0301\u0301\u0301\u0301\u0301\u0301"} {
+		s.invalid(s.call("PUT", u.path(), u, fields{"username": blank}), "username")
+		s.invalid(s.call("PUT", u.path(), u, fields{"admin_comment": blank}), "admin_comment")
+		s.invalid(s.call("POST", "/teams", u, fields{"name": blank}), "name")
+		s.invalid(s.call("PATCH", "/teams/"+team, u, fields{"name": blank}), "name")
+		s.invalid(s.call("PUT", "/workers/"+worker, u, fields{"name": blank}), "name")
+		s.invalid(s.tryPopImage(u, blank, nil), "name")
+		s.invalid(s.tryPopText(u, blank, nil), "name")
+		s.invalid(s.tryPopForms(u, blank, nil), "name")
+	}
+	for _, name := range []string{"你好你", "مرحبا", "🦄🦄🦄", "---", "a b"} {
+		s.want(s.call("PUT", u.path(), u, fields{"username": name}), http.StatusOK)
+	}
+}

@@ -103,6 +103,8 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 // mayCreate makes the checks for a name that no worker has yet.
 func (e *Engine) mayCreate(u *user, name string, p *horde.Polling, addr netip.Addr) *horde.Error {
 	switch {
+	case horde.Blank(name):
+		return blankName("name")
 	case len([]rune(name)) > maxWorkerName:
 		return horde.ErrTooLongWorkerName
 	case e.Profane(name):

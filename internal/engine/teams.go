@@ -161,6 +161,8 @@ func (e *Engine) CreateTeam(ctx context.Context, key string, c *horde.TeamChange
 // checkTeam checks what a team is to be called. own is the team itself, nil for a new one.
 func (e *Engine) checkTeam(own *team, name, info string) *horde.Error {
 	switch other := e.teamByName[strings.ToLower(name)]; {
+	case horde.Blank(name):
+		return blankName("name")
 	case other != nil && other != own:
 		return horde.ErrTeamNameExists
 	case e.Profane(name):

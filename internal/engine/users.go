@@ -187,6 +187,9 @@ func (e *Engine) view(u *user, sees privilege) UserView {
 	return v
 }
 
+// minAdminComment is how many characters a comment must have, white space around it not counted.
+const minAdminComment = 5
+
 // MaxUserName is how many characters a name may have.
 const MaxUserName = 30
 
@@ -229,7 +232,7 @@ func (e *Engine) Register(ctx context.Context, n NewUser) (UserView, string, err
 func (e *Engine) userName(given string) (string, *horde.Error) {
 	name := horde.Sanitize(given)
 	switch {
-	case name == "" || len([]rune(name)) > MaxUserName || len([]rune(given)) > 4*MaxUserName:
+	case horde.Blank(name) || len([]rune(name)) > MaxUserName || len([]rune(given)) > 4*MaxUserName:
 		return "", horde.ErrTooLongUserName.Withf("A user name has 1 to %d characters.", MaxUserName)
 	case e.Profane(name):
 		return "", horde.ErrProfaneUserName
@@ -437,7 +440,10 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 			none := 0
 			out.Suspicions = &none
 		}),
-		field(c.AdminComment != nil, rightModerator, refuseIf(e.Profane(comment), horde.ErrProfaneComment), func() {
+		field(c.AdminComment != nil, rightModerator, cmp.Or(
+			refuseIf(horde.Blank(comment) || len([]rune(comment)) < minAdminComment, blankName("admin_comment")),
+			refuseIf(e.Profane(comment), horde.ErrProfaneComment),
+		), func() {
 			u.AdminComment = comment
 			out.AdminComment = &comment
 		}),
@@ -446,6 +452,7 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 			out.PublicWorkers = c.PublicWorkers
 		}),
 		field(c.Username != nil, rightNamed, cmp.Or(
+			refuseIf(horde.Blank(name), blankName("username")),
 			refuseIf(e.Profane(name), horde.ErrProfaneUserName),
 			refuseIf(len([]rune(name)) > MaxUserName, horde.ErrTooLongUserName),
 			refuseIf(strings.Contains(str(c.Username), "\x00"), horde.ErrNulByte),
@@ -530,6 +537,11 @@ func (e *Engine) mayHold(u *user, amount horde.Kudos) bool {
 	b := e.book.Balance(u.ID)
 	after := b.Spendable + b.Escrow + amount
 	return -maxBalance <= after && after <= maxBalance
+}
+
+// blankName refuses a text of which nothing, or too little, can be seen.
+func blankName(field string) *horde.Error {
+	return horde.Invalid(map[string]string{field: "has too little that can be seen"})
 }
 
 func tooLarge(field string) *horde.Error {

@@ -148,6 +148,7 @@ func (e *Engine) changeWorker(by Authority, id string, c *horde.WorkerChange) (W
 		err   *horde.Error
 	}{
 		{short, nameErr},
+		{c.Name != nil && horde.Blank(name), blankName("name")},
 		{c.Maintenance != nil && !owner, horde.ErrNotOwner},
 		{c.Info != nil && !owner, horde.ErrNotOwner},
 		{c.Info != nil && e.Profane(info), horde.ErrProfaneWorkerInfo},

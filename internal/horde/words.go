@@ -5,6 +5,7 @@ package horde
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 var entity = regexp.MustCompile(`^&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});`)
@@ -32,6 +33,17 @@ func Sanitize(s string) string {
 	}
 	return strings.TrimSpace(b.String())
 }
+
+// Blank tells whether a text shows nothing: it has no letter, digit, sign or symbol, or only such as are invisible. A name
+// must not be blank, for nobody could point at it.
+func Blank(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsOneOf([]*unicode.RangeTable{unicode.L, unicode.N, unicode.P, unicode.S}, r) && !strings.ContainsRune(fillers, r)
+	})
+}
+
+// fillers are letters and symbols by their class that are shown as nothing: of Hangul, and of Braille.
+const fillers = "\u115f\u1160\u3164\uffa0\u2800"
 
 // Profanity tells whether a text that everybody will see holds a swear word.
 type Profanity func(text string) bool
