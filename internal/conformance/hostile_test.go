@@ -227,12 +227,16 @@ func hostileCalls(t *testing.T, s *server) {
 			rows[op] = r
 		}
 	}
-	calls := 0
-	for _, op := range slices.Sorted(maps.Keys(served)) {
+	calls, tried := 0, 0
+	for i, op := range slices.Sorted(maps.Keys(served)) {
 		row := rows[op]
 		if row == nil {
 			continue // TestRoleMatrix says so
 		}
+		if raced && i%5 != 0 {
+			continue // a few are enough: what is wrong with input is no matter of races
+		}
+		tried++
 		x := &target{server: s, pattern: served[op], method: row.method, path: row.path, body: row.bodies[0]}
 		x.operation = openapi.document["paths"].(document)[x.pattern].(document)[strings.ToLower(x.method)].(document)
 		x.renew(row, admin)
@@ -275,8 +279,8 @@ func hostileCalls(t *testing.T, s *server) {
 			t.Fatalf("after %s the node is not well: %d %s", op, a.status, a.text)
 		}
 	}
-	t.Logf("%d hostile calls of %d operations", calls, len(served))
-	if calls < 100*len(served) {
+	t.Logf("%d hostile calls of %d operations", calls, tried)
+	if calls < 100*tried {
 		t.Error("too few calls were made")
 	}
 	s.away(time.Minute)
