@@ -107,6 +107,7 @@ type serverFlags struct {
 	Terms               string   `env:"HORDE_TERMS_HTML,HORDE_HTML_TERMS" type:"path" placeholder:"FILE" help:"Terms and conditions in place of the built-in ones, in HTML or, if the name ends with .md, Markdown. {title}, {url} and {contact} stand for what they say. It is read again when it changes."`
 	Privacy             string   `env:"HORDE_PRIVACY_HTML,HORDE_HTML_PRIVACY" type:"path" placeholder:"FILE" help:"Privacy policy, likewise."`
 	Sponsors            string   `env:"HORDE_SPONSORS_FILE" type:"path" placeholder:"FILE" help:"Thanks to sponsors, likewise, or a JSON file with an array of {name, url, monthly}."`
+	Landing             string   `env:"HORDE_INDEX_MD,HORDE_MARKDOWN_INDEX" type:"path" placeholder:"FILE" help:"Markdown file to show at / in place of the built-in front page; names in braces stand for figures of the horde. It is read again when it changes."`
 	Contact             string   `env:"HORDE_CONTACT_EMAIL,HORDE_EMAIL" placeholder:"EMAIL" help:"How people reach you, for these documents."`
 	ImageModels         []string `env:"HORDE_IMAGE_REFERENCE_URL,HORDE_IMAGE_COMPVIS_REFERENCE" placeholder:"URL" help:"Image model reference: files or addresses, later ones on top; \"builtin\" is the list inside the program."`
 	DiffusersModels     []string `env:"HORDE_DIFFUSERS_REFERENCE_URL,HORDE_IMAGE_DIFFUSERS_REFERENCE" placeholder:"URL" help:"Further image model lists, on top of those."`
@@ -194,7 +195,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		Data: f.Data, PublicURL: f.PublicURL, Version: worker.Version(), Title: f.Title, NoRateLimit: !f.RateLimit,
 		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
-		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, Contact: f.Contact,
+		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, LandingFile: f.Landing, Contact: f.Contact,
 		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
 		MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
@@ -274,9 +275,14 @@ func (f *serverFlags) log() *slog.Logger {
 // pages are what people look at.
 func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*node.Node, *api.Router) {
 	return func(n *node.Node, r *api.Router) {
+		var landing web.Landing
+		if n.Board.HasLanding() && n.Engine != nil {
+			landing = n.Landing
+		}
 		web.Mount(web.Site{
 			Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
-			Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board, NoAnonymous: n.NoAnonymous, Log: n.Log,
+			Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board, NoAnonymous: n.NoAnonymous,
+			Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log,
 		}, r)
 	}
 }

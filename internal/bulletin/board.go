@@ -4,6 +4,7 @@ package bulletin
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"html"
@@ -23,6 +24,8 @@ type Config struct {
 	// Terms, Privacy and Sponsors are files in Markdown (.md), or fragments of HTML. Empty means the text of the program.
 	// Sponsors may also be a JSON file with an array of [Sponsor].
 	Terms, Privacy, Sponsors string
+	// Landing is a Markdown file with a front page, in which names in braces stand for [Values]. Empty means that there is none.
+	Landing string
 	// Title is what the horde is called, Contact how its operator is reached: an e-mail address, or empty.
 	Title, Contact string
 	// Log takes what is wrong with a file, once; nil means [slog.Default].
@@ -46,6 +49,7 @@ const (
 type Board struct {
 	title, contact string
 	news           watched[[]Newspiece]
+	landing        watched[string]
 	documents      map[Name]*posted
 }
 
@@ -65,7 +69,11 @@ func New(c Config) (*Board, error) {
 	}
 	b := &Board{
 		title: c.Title, contact: c.Contact, documents: map[Name]*posted{},
-		news: watched[[]Newspiece]{path: c.News, parse: parseNews, log: c.Log},
+		news:    watched[[]Newspiece]{path: c.News, parse: parseNews, log: c.Log},
+		landing: watched[string]{path: c.Landing, parse: func(data []byte) (string, error) { return string(data), nil }, keep: true, log: c.Log},
+	}
+	if c.Landing != "" && b.landing.get() == "" {
+		return nil, fmt.Errorf("%s cannot be used: %s", c.Landing, cmp.Or(b.landing.told, "it is empty"))
 	}
 	if c.News != "" {
 		b.news.get() // what is wrong with it is told at the start
@@ -115,16 +123,16 @@ func (b *Board) Document(name Name, base string) Document {
 	if d == nil {
 		d = p.builtin
 	}
-	contact := b.contact
-	if contact == "" {
-		contact = base
-	}
+	contact := b.contactAt(base)
 	return Document{
 		HTML: strings.NewReplacer(tokenTitle, html.EscapeString(b.title), tokenURL, html.EscapeString(base),
 			tokenContact, html.EscapeString(contact)).Replace(d.HTML),
 		Markdown: strings.NewReplacer(tokenTitle, b.title, tokenURL, base, tokenContact, contact).Replace(d.Markdown),
 	}
 }
+
+// contactAt is how the operator is reached: without an address, through the horde.
+func (b *Board) contactAt(base string) string { return cmp.Or(b.contact, base) }
 
 // What stands for the values while a text is turned from one form into the other: words that no form treats specially.
 const (

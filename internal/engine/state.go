@@ -50,6 +50,7 @@ type state struct {
 	pulse map[horde.Kind]*pulse
 	// statistics are of the kinds that are generated.
 	statistics map[horde.Kind]*statistics
+	figures    figures
 	alchemy
 }
 

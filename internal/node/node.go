@@ -81,7 +81,7 @@ type Config struct {
 	ProfanityFile string
 	// NewsFile, TermsFile, PrivacyFile and SponsorsFile are what the operator tells everybody: see [bulletin.Config]. Contact
 	// is how the operator is reached, an e-mail address.
-	NewsFile, TermsFile, PrivacyFile, SponsorsFile, Contact string
+	NewsFile, TermsFile, PrivacyFile, SponsorsFile, LandingFile, Contact string
 	// ImageModels and TextModels are sources of the model reference: files, URLs, or "builtin".
 	ImageModels, TextModels []string
 	// Blobs is where images are kept: "s3://BUCKET?endpoint=URL", see blob.ParseS3. Empty means in Data.
@@ -281,7 +281,7 @@ func pings(ctx context.Context, record store.Store) bool {
 func (n *Node) openBoard(router *api.Router) (err error) {
 	if n.Board == nil {
 		n.Board, err = bulletin.New(bulletin.Config{
-			News: n.NewsFile, Terms: n.TermsFile, Privacy: n.PrivacyFile, Sponsors: n.SponsorsFile, Title: n.Title, Contact: n.Contact,
+			News: n.NewsFile, Terms: n.TermsFile, Privacy: n.PrivacyFile, Sponsors: n.SponsorsFile, Landing: n.LandingFile, Title: n.Title, Contact: n.Contact,
 			Log: n.logger(),
 		})
 		if err != nil {

@@ -55,6 +55,9 @@ type Site struct {
 	Board *bulletin.Board
 	// LogoURL is a picture of the horde, for serviceinfo.
 	LogoURL string
+	// Landing makes a front page in place of the built-in one; nil leaves that. NoHome serves neither.
+	Landing Landing
+	NoHome  bool
 	// NoAnonymous tells that the horde serves only people with an account, so that no page offers anything else.
 	NoAnonymous bool
 	// Log takes failures; nil means [slog.Default].
@@ -83,6 +86,10 @@ func Mount(s Site, r *api.Router) {
 	for _, page := range []struct{ path, template string }{
 		{"/{$}", "home"}, {"/workers", "workers"}, {"/api", "api"},
 	} {
+		if page.template == "home" {
+			p.home()
+			continue
+		}
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
 	mountReference(r, s.Title)
