@@ -27,7 +27,9 @@ type thing struct {
 	roles horde.Roles
 	// nobodys is for texts that are no object of anybody.
 	nobodys bool
-	make    func(*scene) string
+	// by is the operation that makes it, where that is another part of the API than what the object is tried with.
+	by   string
+	make func(*scene) string
 	// look is the path that shows the object to a moderator; empty for none.
 	look func(sc *scene) string
 }
@@ -54,7 +56,7 @@ func init() { // a literal of things would refer to itself
 		"alias":     {make: func(sc *scene) string { return sc.owner.alias() }},
 		"moderator": {roles: horde.Moderator, make: func(sc *scene) string { return sc.owner.id.String() }},
 
-		"shared key": {make: func(sc *scene) string {
+		"shared key": {by: "PUT:/sharedkeys", make: func(sc *scene) string {
 			return sc.want(sc.call("PUT", "/sharedkeys", sc.owner, fields{"kudos": 5000, "name": fresh("key")}), http.StatusOK).str("id")
 		}, look: func(sc *scene) string { return "/sharedkeys/" + sc.object("shared key") }},
 
@@ -122,23 +124,21 @@ func init() { // a literal of things would refer to itself
 
 		"image style": {roles: horde.Customizer, make: func(sc *scene) string {
 			return sc.want(sc.call("POST", "/styles/image", sc.owner, fields{
-				"name": sc.object("image style name"), "prompt": "{p}{np}", "models": []string{"Deliberate"},
+				"name": sc.named("image style"), "prompt": "{p}{np}", "models": []string{"Deliberate"},
 			}), http.StatusOK).str("id")
 		}, look: func(sc *scene) string { return "/styles/image/" + sc.object("image style") }},
 		"image style name": {roles: horde.Customizer, make: func(sc *scene) string {
-			sc.made["image style name"] = fresh("image style")
 			sc.object("image style")
-			return sc.made["image style name"]
+			return sc.named("image style")
 		}},
 		"text style": {roles: horde.Customizer, make: func(sc *scene) string {
 			return sc.want(sc.call("POST", "/styles/text", sc.owner, fields{
-				"name": sc.object("text style name"), "prompt": "{p}", "models": []string{"test/7B"},
+				"name": sc.named("text style"), "prompt": "{p}", "models": []string{"test/7B"},
 			}), http.StatusOK).str("id")
 		}, look: func(sc *scene) string { return "/styles/text/" + sc.object("text style") }},
 		"text style name": {roles: horde.Customizer, make: func(sc *scene) string {
-			sc.made["text style name"] = fresh("text style")
 			sc.object("text style")
-			return sc.made["text style name"]
+			return sc.named("text style")
 		}},
 		"example": {roles: horde.Customizer, make: func(sc *scene) string {
 			return sc.want(sc.call("POST", "/styles/image/"+sc.object("image style")+"/example", sc.owner, fields{
@@ -147,13 +147,12 @@ func init() { // a literal of things would refer to itself
 		}},
 		"collection": {roles: horde.Customizer, make: func(sc *scene) string {
 			return sc.want(sc.call("POST", "/collections", sc.owner, fields{
-				"name": sc.object("collection name"), "styles": []string{sc.object("image style")},
+				"name": sc.named("collection"), "styles": []string{sc.object("image style")},
 			}), http.StatusOK).str("id")
 		}, look: func(sc *scene) string { return "/collections/" + sc.object("collection") }},
 		"collection name": {roles: horde.Customizer, make: func(sc *scene) string {
-			sc.made["collection name"] = fresh("collection")
 			sc.object("collection")
-			return sc.made["collection name"]
+			return sc.named("collection")
 		}},
 
 		"filter": {nobodys: true, make: func(sc *scene) string {
@@ -192,6 +191,14 @@ func (sc *scene) object(kind string) string {
 		sc.made[kind] = v
 	}
 	return sc.made[kind]
+}
+
+// named is the name of an object of a kind, which it gets before it is made.
+func (sc *scene) named(kind string) string {
+	if sc.made[kind+" name"] == "" {
+		sc.made[kind+" name"] = fresh(kind)
+	}
+	return sc.made[kind+" name"]
 }
 
 // tryPopImageFrom polls as a worker of the owner at the owner's address.
