@@ -125,7 +125,8 @@ type serveCommand struct {
 	Listen       string `env:"HORDE_LISTEN" default:"0.0.0.0:7001" placeholder:"ADDR" help:"Address and port to listen on; ${default} by default."`
 	databaseFlag `embed:""`
 	NodeAddress  string `env:"HORDE_NODE_ADDRESS" placeholder:"URL" help:"Where the other servers on the same database reach this one, over a network that is theirs alone: http://10.0.0.5:7001. Give it to each of several servers."`
-	LocalImages  bool   `env:"HORDE_LOCAL_IMAGES" help:"Let each of several servers keep images in its own data directory, where nobody finds them when another leads. For hordes that make texts only."`
+	tlsFlags     `embed:""`
+	LocalImages  bool `env:"HORDE_LOCAL_IMAGES" help:"Let each of several servers keep images in its own data directory, where nobody finds them when another leads. For hordes that make texts only."`
 	serverFlags  `embed:""`
 }
 
@@ -163,6 +164,11 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return listenError(c.Listen, err)
 	}
+	l, stopTLS, err := c.secured(ctx, l, cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer stopTLS()
 	cfg.Listen = l.Addr().String()
 	cfg.Database, cfg.NodeAddress = c.Database, c.NodeAddress
 	flush, err := trace.Setup(ctx, cfg.Version)
