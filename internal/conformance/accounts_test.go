@@ -347,3 +347,37 @@ func TestB067ActiveGenerationsAreNobodyElsesBusiness(t *testing.T) {
 		}
 	}
 }
+
+// TestAccounts36TheClockOfDeletion tells what moves the 30 days, and what does not.
+func TestAccounts36TheClockOfDeletion(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		const day = 24 * time.Hour
+		reader, requester, maker, somebody := s.user(0, 0), s.user(100, 0), s.user(0, horde.Trusted), s.user(100, 0)
+		s.away(20 * day)
+		// Reading, changing, receiving: none of it is activity.
+		s.want(s.get("/find_user", reader), http.StatusOK)
+		s.want(s.get(reader.path(), reader), http.StatusOK)
+		s.want(s.call("PUT", reader.path(), reader, `{"public_workers":true}`), http.StatusOK)
+		s.want(s.call("POST", "/kudos/transfer", somebody, fields{"username": fmt.Sprint("x#", reader.id), "amount": 1}), http.StatusOK)
+		// Asking and delivering are.
+		s.text(requester, `{"prompt":"x"}`)
+		s.deliverText(maker, s.job(s.popText(maker, "w", nil)), "y")
+		s.away(11 * day)
+		for _, u := range []account{reader, requester, maker} {
+			s.want(s.call("DELETE", u.path(), u, nil), http.StatusOK)
+		}
+		s.want(s.call("DELETE", reader.path(), reader, nil), http.StatusOK)
+		s.refused(s.call("DELETE", requester.path(), requester, nil), http.StatusForbidden, "CannotWipeActiveUser")
+		s.refused(s.call("DELETE", maker.path(), maker, nil), http.StatusForbidden, "CannotWipeActiveUser")
+		s.away(20 * day)
+		s.want(s.call("DELETE", requester.path(), requester, nil), http.StatusOK)
+		s.want(s.call("DELETE", maker.path(), maker, nil), http.StatusOK)
+		for _, u := range []account{reader, requester, maker} {
+			s.refused(s.get(u.path(), account{}), http.StatusNotFound, "UserNotFound")
+			s.refused(s.call("PUT", u.path(), u, `{"undelete":true}`), http.StatusNotFound, "UserNotFound")
+			s.refused(s.call("POST", "/kudos/transfer", somebody, fields{"username": fmt.Sprint("x#", u.id), "amount": 1}), http.StatusBadRequest, "InvalidTargetUsername")
+		}
+		s.away(day) // the books hold
+	})
+}
