@@ -57,6 +57,8 @@ func TestQuantisationIsCutAsTheChapterShows(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"X-7B-Instruct-Q4_K_M": "X-7B", "X-11B.i1-Q4_K_M": "X-11B", "X-7B-GPTQ-Int4": "X-7B", "X-8B-IQ4_XS": "X-8B",
+		"Foo-7B.i1-Q4_K_M": "Foo-7B", "Foo-7B-Instruct.IQ4_XS": "Foo-7B-Instruct", "Foo-7B-GPTQ-Int4": "Foo-7B", "Foo-7B-Q4_K_M": "Foo",
+		"Foo-7B.Q4_K_M": "Foo-7B.Q4_K_M", "Foo-7B-Q1_K": "Foo-7B-Q1_K", "Foo-AWQ": "Foo-AWQ", // example 15 of the status chapter
 		"X-Q4_0": "X-Q4_0", "X-13b.Q4_K_M": "X-13b.Q4_K_M", "X-13B-GPTQ": "X-13B-GPTQ", "X,Q8_0": "X,Q8_0",
 	} {
 		if got := quantisation.ReplaceAllString(name, ""); got != want {
@@ -69,6 +71,7 @@ func TestBaseline(t *testing.T) {
 	t.Parallel()
 	for model, want := range map[string]string{
 		"SDXL 1.0": BaselineSDXL, "SD2": BaselineSD2, "strange": "something else", "nobody knows": BaselineSD1, "": BaselineSD1,
+		"My Model [SDXL]": BaselineSDXL, "My Model": BaselineSD1, // example 18 of the status chapter
 		"a [SDXL] mix": BaselineSDXL, "a [Flux] mix": BaselineFlux, "a [Qwen] mix": BaselineQwen,
 		"a [ZModel] mix": BaselineZImage, "a [ZImage] mix": BaselineZImage, "a [sdxl] mix": BaselineSD1,
 	} {

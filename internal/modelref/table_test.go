@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"horde/internal/horde"
 )
 
 const header = "name,parameters_bn,display_name,url,baseline,description,style,tags,instruct_format,settings\n"
@@ -65,6 +67,10 @@ func TestATableIsASource(t *testing.T) {
 	models, err := ParseText([]byte("\uFEFF" + header + "acrastt/Marx-3B-V3,3\n"))
 	if err != nil || len(models) != 3 || models["koboldcpp/Marx-3B-V3"].Parameters != 3_000_000_000 {
 		t.Errorf("%v, %v", models, err)
+	}
+	ref := horde.Reference{Text: models} // example 16
+	if name := "koboldcpp/Marx-3B-V3::db0#1"; !ref.Known(horde.Text, name) || ref.Billions(name) != 3 || ref.Billions("unknown") != 1 {
+		t.Errorf("%s: %v billions, another one %v", name, ref.Billions(name), ref.Billions("unknown"))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +33,11 @@ var propagator = propagation.TraceContext{}
 // stopWithin is how long the last spans may take to get out.
 const stopWithin = 5 * time.Second
 
-// Configured tells whether the environment names a collector.
+// Configured tells whether the environment names a collector, or wants the one at its usual place.
 func Configured() bool {
+	wanted, _ := strconv.ParseBool(os.Getenv("AI_HORDE_TELEMETRY_ENABLED"))
 	return os.Getenv("OTEL_SDK_DISABLED") != "true" &&
-		(os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "")
+		(wanted || os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "")
 }
 
 // Setup starts sending spans by OTLP over HTTP, as the OTEL_* variables say, if they name a collector. stop sends what is left,

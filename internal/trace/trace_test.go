@@ -102,3 +102,29 @@ func TestALifecycleIsTraced(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAsksForSpans(t *testing.T) {
+	const endpoint, traces, old, off = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "AI_HORDE_TELEMETRY_ENABLED", "OTEL_SDK_DISABLED"
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want bool
+	}{
+		{"nothing", nil, false},
+		{"an endpoint", map[string]string{endpoint: "http://127.0.0.1:4318"}, true},
+		{"one for traces", map[string]string{traces: "http://127.0.0.1:4318/v1/traces"}, true},
+		{"the old switch", map[string]string{old: "true"}, true},
+		{"the old switch as a number", map[string]string{old: "1"}, true},
+		{"the old switch, off", map[string]string{old: "false"}, false},
+		{"off wins", map[string]string{endpoint: "http://127.0.0.1:4318", old: "true", off: "true"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, name := range []string{endpoint, traces, old, off} {
+				t.Setenv(name, c.env[name])
+			}
+			if got := trace.Configured(); got != c.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
