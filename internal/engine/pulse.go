@@ -175,10 +175,26 @@ type finished struct {
 	things, speed float64
 }
 
+// manyLately is how many jobs of the last hour are measured again at a start. Where there are more, those of the last minute are
+// enough to tell how fast models are.
+const manyLately = 50_000
+
 func newLately(jobs []*horde.Job, now time.Time) *lately {
 	l := &lately{jobs: map[horde.RequestID][]*horde.Job{}}
+	within := func(d time.Duration, j *horde.Job) bool {
+		return j.State == horde.JobDelivered && !j.Decoy && now.Sub(j.Ended) < d
+	}
+	count, last := 0, hourOfPulse
 	for _, j := range jobs {
-		if j.State == horde.JobDelivered && !j.Decoy && now.Sub(j.Ended) < hourOfPulse {
+		if within(hourOfPulse, j) {
+			count++
+		}
+	}
+	if count > manyLately {
+		last = minuteOfPulse
+	}
+	for _, j := range jobs {
+		if within(last, j) {
 			l.jobs[j.Request] = append(l.jobs[j.Request], j)
 		}
 	}
