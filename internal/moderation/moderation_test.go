@@ -214,7 +214,7 @@ func TestLiteralsHideNothing(t *testing.T) {
 			if err != nil {
 				t.Skip()
 			}
-			if CheckRegex(r) != nil {
+			if CheckRegex(r) != nil || findsNothing(x.re, text) {
 				t.Skip()
 			}
 			list, parts[i] = append(list, x), "(?:"+r+")"
