@@ -24,6 +24,7 @@ import (
 	"horde/internal/horde"
 	"horde/internal/login"
 	"horde/internal/modelref"
+	"horde/internal/moderation"
 	"horde/internal/node"
 	"horde/internal/trace"
 	"horde/internal/web"
@@ -115,6 +116,16 @@ type serverFlags struct {
 	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
 	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images on the local disk through before they count as delivered, so that a power failure loses none."`
 
+	Filters        bool     `env:"HORDE_FILTERS" default:"true" negatable:"" help:"Look at the prompts of image requests with the filters that moderators keep."`
+	FilterData     string   `env:"HORDE_FILTER_DATA" type:"path" placeholder:"FILE" help:"JSON file with what you decide on beside the filters: negative, emoji, rules, count_tag_model. See docs/moderation.md."`
+	FilterFold     bool     `env:"HORDE_FILTER_FOLD" help:"Look at prompts a second time with digits, signs and foreign letters taken for the Latin letters that they look like."`
+	AgeRule        bool     `env:"HORDE_AGE_RULE" help:"Refuse prompts of images that tell an age up to 22 years."`
+	PromptCheckers []string `env:"HORDE_PROMPT_CHECKERS" placeholder:"ID" help:"Accounts (ids or aliases) that may test prompts against the filters, beside moderators."`
+	BannedAgents   []string `env:"HORDE_BANNED_AGENTS" default:"My-Project:v0.0.1:My-Contact" sep:"|" placeholder:"AGENT" help:"Values of Client-Agent whose requests are refused, with | between them; by default the one of the reference's example."`
+	KeepEvidence   bool     `env:"HORDE_KEEP_EVIDENCE" default:"true" negatable:"" help:"Keep refused and reported prompts, with the addresses they came from, for moderators: for 30 days, what they write on for longer."`
+	ProblemExempt  []string `env:"HORDE_PROBLEM_EXEMPT" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) of which reports of workers are not counted."`
+	ServiceIPs     []string `env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
+
 	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
 	AccessLog     bool       `env:"HORDE_ACCESS_LOG" help:"Log each call."`
 	LogFormat     string     `env:"HORDE_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
@@ -203,6 +214,8 @@ func (f *serverFlags) node() (node.Config, error) {
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, LandingFile: f.Landing, Contact: f.Contact,
 		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
+		Filtering: moderation.Options{Off: !f.Filters, Fold: f.FilterFold, AgeRule: f.AgeRule}, FilterData: f.FilterData,
+		NoEvidence: !f.KeepEvidence, BannedAgents: f.BannedAgents,
 		MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
@@ -245,17 +258,32 @@ func (f *serverFlags) node() (node.Config, error) {
 		{"trusted-proxies", f.TrustedProxies, &cfg.TrustedProxies},
 		{"rate-limit-exempt", f.RateLimitExempt, &cfg.RateLimitExempt},
 		{"allow-private", f.AllowPrivate, &cfg.AllowPrivate},
+		{"service-ips", f.ServiceIPs, &cfg.ServiceIPs},
 	} {
 		if *list.out, err = prefixes(list.in); err != nil {
 			return cfg, fmt.Errorf("--%s: %w", list.flag, err)
 		}
 	}
-	for _, alias := range f.Admins {
-		id, ok := horde.ParseAlias(strings.Trim(alias, `[]" `))
-		if !ok {
-			return cfg, fmt.Errorf("--admins: %q is no id or alias", alias)
+	for _, list := range []struct {
+		flag string
+		in   []string
+		out  *[]horde.UserID
+	}{
+		{"admins", f.Admins, &cfg.Admins}, {"prompt-checkers", f.PromptCheckers, &cfg.PromptCheckers},
+		{"problem-exempt", f.ProblemExempt, &cfg.ProblemExempt},
+	} {
+		for _, alias := range list.in {
+			id, ok := horde.ParseAlias(strings.Trim(alias, `[]" `))
+			if !ok {
+				return cfg, fmt.Errorf("--%s: %q is no id or alias", list.flag, alias)
+			}
+			*list.out = append(*list.out, id)
 		}
-		cfg.Admins = append(cfg.Admins, id)
+	}
+	if f.FilterData != "" {
+		if _, err := moderation.ReadData(f.FilterData); err != nil {
+			return cfg, fmt.Errorf("--filter-data: %w", err)
+		}
 	}
 	return cfg, nil
 }

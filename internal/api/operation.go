@@ -70,6 +70,8 @@ type Published struct {
 	NoAgent, NoMask bool
 	// NoAnswer publishes the statuses of success without a schema.
 	NoAnswer bool
+	// Success are the statuses of success that are published in place of the real ones; nil means the real ones.
+	Success []int
 	// Answer is a value of the type that is published as the answer in place of the real one; nil means the real one.
 	Answer any
 }

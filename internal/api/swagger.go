@@ -98,7 +98,11 @@ func (o *Operation) swagger(types *schema.Swagger) (schema.Object, error) {
 	if o.Published.Answer != nil {
 		answer = reflect.TypeOf(o.Published.Answer)
 	}
-	for _, status := range o.Success {
+	success := o.Success
+	if o.Published.Success != nil {
+		success = o.Published.Success
+	}
+	for _, status := range success {
 		response := schema.Object{"description": http.StatusText(status)}
 		if !o.Published.NoAnswer && status != http.StatusNoContent && o.Media == "" {
 			described, err := types.Of(answer)

@@ -19,13 +19,7 @@ var missing = strings.Fields(`
 	get:/v2/collection_by_name/{collection_name}
 	get:/v2/collections post:/v2/collections
 	get:/v2/collections/{collection_id} patch:/v2/collections/{collection_id} delete:/v2/collections/{collection_id}
-	get:/v2/filters post:/v2/filters put:/v2/filters
-	get:/v2/filters/regex
-	get:/v2/filters/{filter_id} patch:/v2/filters/{filter_id} delete:/v2/filters/{filter_id}
 	post:/v2/generate/rate/{id}
-	put:/v2/operations/block_worker_ipaddr/{worker_id} delete:/v2/operations/block_worker_ipaddr/{worker_id}
-	get:/v2/operations/ipaddr post:/v2/operations/ipaddr delete:/v2/operations/ipaddr
-	get:/v2/operations/ipaddr/{ipaddr}
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
 	get:/v2/styles/image post:/v2/styles/image

@@ -41,9 +41,13 @@ var shownForms = []string{"caption"}
 // PopAlchemy gives an alchemist forms, or none.
 func (e *Engine) PopAlchemy(ctx context.Context, key string, addr netip.Addr, p *horde.AlchemyPop) (AlchemyPopped, error) {
 	polling := &horde.Polling{Name: p.Name, PriorityUsernames: p.PriorityUsernames, BridgeAgent: p.BridgeAgent, Threads: p.Threads}
+	safety, err := e.safetyOf(key, addr, false)
+	if err != nil {
+		return AlchemyPopped{}, err
+	}
 	var got []*form
 	popped, err := change(ctx, e, func() (AlchemyPopped, *batch, *horde.Error) {
-		w, refusal := e.poll(key, addr, horde.Alchemy, polling, func(w *horde.Worker) {
+		w, refusal := e.poll(key, addr, safety, horde.Alchemy, polling, func(w *horde.Worker) {
 			w.NSFW = false
 			w.Forms = distinct(p.Forms)
 			if len(w.Forms) == 0 {

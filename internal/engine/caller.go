@@ -16,6 +16,8 @@ type Caller struct {
 	// Addr is where the caller is: the address of the connection or, with Proxied, the one that a service vouched for.
 	Addr    netip.Addr
 	Proxied bool
+	// Peer is the address of the connection, which is a service's where the caller is proxied.
+	Peer netip.Addr
 	// Agent is the Client-Agent.
 	Agent string
 }

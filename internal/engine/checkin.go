@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/moderation"
 )
 
 // Limits of workers (dispatch chapter, 3 and 5).
@@ -40,7 +42,7 @@ type polled struct {
 type fields func(*horde.Worker)
 
 // poll makes all the checks of a pop in the order of the dispatch chapter, 5, and the check-in.
-func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*polled, *horde.Error) {
+func (e *Engine) poll(key string, addr netip.Addr, safety moderation.Safety, kind horde.Kind, p *horde.Polling, set fields) (*polled, *horde.Error) {
 	for _, name := range p.PriorityUsernames {
 		if !strings.Contains(name, "#") {
 			if kind == horde.Alchemy {
@@ -64,6 +66,15 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 	name := horde.Sanitize(*p.Name)
 	w := e.byName[name]
 	isNew := w == nil
+	if !isNew && w.Kind != kind {
+		return nil, horde.ErrPolymorphicName
+	}
+	if err := e.timedOut(addr, now); err != nil {
+		return nil, err
+	}
+	if err := e.unsafeWorker(u, safety); err != nil {
+		return nil, err
+	}
 	if isNew {
 		if err := e.mayCreate(u, name, p, addr); err != nil {
 			return nil, err
@@ -72,8 +83,6 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 			ID: horde.NewWorkerID(), Kind: kind, Owner: u.ID, Name: name, Created: now, LastAborted: now,
 			Speed: kind.BaselineSpeed(), MaintenanceMessage: horde.DefaultMaintenanceMessage,
 		}}
-	} else if w.Kind != kind {
-		return nil, horde.ErrPolymorphicName
 	}
 	if w.owner != u {
 		return nil, horde.ErrWrongCredentials
@@ -87,6 +96,7 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 			return nil, horde.ErrNoModels
 		}
 		e.checkIn(w, addr, models, p, set, now, isNew)
+		e.suspectOffer(w, safety)
 	}
 	w.RequireUpfrontKudos = kind == horde.Image && is(p.RequireUpfrontKudos)
 	friends, err := e.friends(u, p.PriorityUsernames)
@@ -98,6 +108,22 @@ func (e *Engine) poll(key string, addr netip.Addr, kind horde.Kind, p *horde.Pol
 		polled.offer = e.offer(w, models)
 	}
 	return polled, nil
+}
+
+// maxBelievedPixels is the size of the largest image that any request can ask for.
+const maxBelievedPixels = 3072 * 3072
+
+// suspectOffer suspects what a worker of an untrusted owner tells at a check-in, or where it comes from.
+func (e *Engine) suspectOffer(w *worker, safety moderation.Safety) {
+	if w.owner.Has(horde.Trusted) {
+		return
+	}
+	if safety == moderation.Unsafe && !w.owner.Has(horde.VPN) {
+		e.suspect(w, horde.SuspicionUnsafeIP, "")
+	}
+	if w.Kind == horde.Image && w.MaxPixels > maxBelievedPixels {
+		e.suspect(w, horde.SuspicionExtremePixels, fmt.Sprintf("%d pixels", w.MaxPixels))
+	}
 }
 
 // mayCreate makes the checks for a name that no worker has yet.

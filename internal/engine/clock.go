@@ -53,6 +53,7 @@ func (e *Engine) clockLoop() {
 				for _, u := range e.users {
 					e.promote(u, now)
 				}
+				e.sweepModeration(now)
 				trusted = now
 			}
 			if !e.open.idle() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -274,6 +275,9 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	meters.jobTime.Observe(now.Sub(j.Started).Seconds())
 	j.Result, j.Stored, j.Seed, j.Censored, j.Metadata = d.result, d.stored, d.seed, d.censored, d.metadata
 	j.Reward, j.WorkerName = reward, w.Name
+	if slices.ContainsFunc(d.metadata, horde.Metadata.IsCSAM) {
+		e.problem(j, now)
+	}
 
 	debit, credit := kudos.Burn(o, reward), reward
 	if d.censored {
@@ -336,10 +340,10 @@ func (e *Engine) measure(w *worker, j *job, things float64, now time.Time) (spee
 	w.lazy = true
 	switch {
 	case kind == horde.Image && speed/kind.ThingsDivisor() > fastImage, kind == horde.Text && speed > fastText:
-		e.suspect(w, horde.SuspicionUnreasonablyFast)
+		e.suspect(w, horde.SuspicionUnreasonablyFast, fmt.Sprintf("%s: %.1f a second", kind, speed/kind.ThingsDivisor()))
 	}
 	if kind == horde.Text && !w.owner.Has(horde.Trusted) && speed > textLimit(j.Model, e.Reference()) {
-		e.suspect(w, horde.SuspicionUnreasonablyFast)
+		e.suspect(w, horde.SuspicionUnreasonablyFast, fmt.Sprintf("%s: %.1f tokens a second", j.Model, speed))
 	}
 	return speed
 }
@@ -360,27 +364,6 @@ func textLimit(model string, ref *horde.Reference) float64 {
 		limit *= 3
 	}
 	return limit
-}
-
-// suspect notes a suspicion on a worker and its owner. Most are noted once per worker; an untrusted owner's worker with
-// too many is paused.
-func (e *Engine) suspect(w *worker, s horde.Suspicion) {
-	accumulates := s == horde.SuspicionUnreasonablyFast || s == horde.SuspicionTooManyAborted
-	if !accumulates {
-		for _, had := range w.Suspicions {
-			if had == s {
-				return
-			}
-		}
-	}
-	w.Suspicions = append(w.Suspicions[:len(w.Suspicions):len(w.Suspicions)], s)
-	w.owner.Suspicions = append(w.owner.Suspicions[:len(w.owner.Suspicions):len(w.owner.Suspicions)], s)
-	if len(w.Suspicions) >= horde.SuspicionLimit && !w.owner.Has(horde.Trusted) && !w.Paused {
-		w.Paused = true
-		e.Log.Warn("a worker is paused", "worker", w.Name, "owner", w.owner.ID, "suspicions", len(w.Suspicions))
-	}
-	e.open.worker(w)
-	e.open.user(w.owner)
 }
 
 // fault ends a running job without a result and counts that against the request, which ends after some, and the worker.
@@ -443,7 +426,7 @@ func (e *Engine) aborted(w *worker, now time.Time) {
 	}
 	if w.Aborted > limit {
 		w.Aborted = 0
-		e.suspect(w, horde.SuspicionTooManyAborted)
+		e.suspect(w, horde.SuspicionTooManyAborted, fmt.Sprintf("more than %d jobs within an hour", limit))
 		if !e.settings.RaidMode {
 			w.Maintenance = true
 			w.MaintenanceMessage = fmt.Sprintf("Maintenance mode activated because the worker lost more than %d jobs within an hour. "+

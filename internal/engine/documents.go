@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"horde/internal/horde"
+	"horde/internal/moderation"
 	"horde/internal/store"
 )
 
@@ -22,6 +23,13 @@ const (
 	minuteDocument = "stat minute"
 	hourDocument   = "stat hour"
 	pastDocument   = "stat past"
+	// Of moderation: a [moderation.Filter], a [moderation.Place], a [moderation.Evidence], a [moderation.SuspicionEvent], and the
+	// next ids of these.
+	filterDocument   = "filter"
+	placeDocument    = "place"
+	evidenceDocument = "evidence"
+	reportDocument   = "suspicion"
+	countersDocument = "moderation"
 )
 
 // documentKey names a document.
@@ -73,6 +81,16 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addForm)
 	case minuteDocument, hourDocument, pastDocument:
 		err = s.addStatistics(d)
+	case filterDocument:
+		err = restore(d, func(f *filter) { s.filters[f.ID] = f })
+	case placeDocument:
+		err = restore(d, func(p *moderation.Place) { s.places.Add(p) })
+	case evidenceDocument:
+		err = restore(d, func(v *evidence) { s.evidence = append(s.evidence, v) })
+	case reportDocument:
+		err = restore(d, func(r *report) { s.reports = append(s.reports, r) })
+	case countersDocument:
+		err = restore(d, func(c *moderationCounters) { s.counters = c })
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)

@@ -37,6 +37,7 @@ import (
 	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/moderation"
 	"horde/internal/store"
 )
 
@@ -63,6 +64,22 @@ type Config struct {
 	Awarders []horde.UserID
 	// TrustThreshold is the escrow above which an account is trusted; zero means never.
 	TrustThreshold horde.Kudos
+	// PromptCheckers may ask what the filters find in a prompt, beside moderators.
+	PromptCheckers []horde.UserID
+	// Filtering is how prompts are filtered. Its data must have been read by [moderation.ReadData].
+	Filtering moderation.Options
+	// NoEvidence keeps neither prompts nor addresses of what was refused or reported.
+	NoEvidence bool
+	// ProblemExempt are accounts whose reported results nobody counts.
+	ProblemExempt []horde.UserID
+	// ServiceIPs are addresses behind which there are many people: their time-outs are short.
+	ServiceIPs []netip.Prefix
+	// BannedAgents are values of Client-Agent whose requests are refused.
+	BannedAgents []string
+	// Safety tells the addresses of proxies from others. Nil means that all are safe.
+	Safety moderation.Checker
+	// Alert tells moderators of something; it must not block. Nil drops the alerts.
+	Alert func(moderation.Alert)
 	// NoAnonymous closes the anonymous account.
 	NoAnonymous bool
 	// Leading tells whether this engine may still answer for the record, where several nodes share it: no when its lease is
@@ -131,6 +148,11 @@ type Engine struct {
 	stop    chan struct{} // closed by Close
 	done    sync.WaitGroup
 
+	// filterSet is what prompts are judged with, by anybody, without a lock. compiling is held while another one is made; it is
+	// taken before mu.
+	filterSet atomic.Pointer[moderation.Set]
+	compiling sync.Mutex
+
 	draining chan struct{} // closed by Drain
 	drain    sync.Once
 	watches  watches
@@ -152,6 +174,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Ran == nil {
 		cfg.Ran = func(string, time.Time, error) {}
+	}
+	if cfg.Alert == nil {
+		cfg.Alert = func(moderation.Alert) {}
 	}
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}
@@ -200,9 +225,14 @@ func (e *Engine) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the record: %w", err)
 	}
+	s.places.SetServices(e.ServiceIPs)
+	e.compiling.Lock()
+	defer e.compiling.Unlock()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.state = s
+	filters := e.allFilters()
+	e.mu.Unlock()
+	e.compileFilters(filters)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"horde/internal/dispatch"
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/moderation"
 )
 
 // interrogation is an alchemy request that is alive. It and each of its forms are documents of their own, so that what happens
@@ -147,8 +148,12 @@ func (e *Engine) SubmitAlchemy(ctx context.Context, c Caller, s *horde.AlchemySu
 		u       *user
 		refusal *horde.Error
 	)
+	safety, err := e.safetyOf(c.Key, c.Peer, true)
+	if err != nil {
+		return horde.RequestID{}, err
+	}
 	if err := e.do(func() {
-		if u, refusal = e.admitAlchemy(c, s); refusal == nil {
+		if u, refusal = e.admitAlchemy(c, s, safety); refusal == nil {
 			u.arrivingForms += len(s.Forms)
 		}
 	}); err != nil {
@@ -188,7 +193,7 @@ func (e *Engine) SubmitAlchemy(ctx context.Context, c Caller, s *horde.AlchemySu
 }
 
 // admitAlchemy makes the checks of an alchemy request, up to its image.
-func (e *Engine) admitAlchemy(c Caller, s *horde.AlchemySubmission) (*user, *horde.Error) {
+func (e *Engine) admitAlchemy(c Caller, s *horde.AlchemySubmission, safety moderation.Safety) (*user, *horde.Error) {
 	switch {
 	case e.settings.MaintenanceMode:
 		return nil, horde.ErrMaintenanceMode
@@ -202,9 +207,15 @@ func (e *Engine) admitAlchemy(c Caller, s *horde.AlchemySubmission) (*user, *hor
 	case u.Has(horde.Deleted):
 		return nil, horde.ErrDeletedUser
 	}
+	if err := e.timedOut(c.Peer, time.Now()); err != nil {
+		return nil, err
+	}
 	pending, limit := u.pendingForms+u.arrivingForms, u.Concurrency*horde.AlchemyConcurrency
 	if pending+len(s.Forms) > limit {
 		return nil, horde.ErrTooManyPrompts.Withf("%d forms are waiting already; the limit of this account is %d.", pending, limit)
+	}
+	if e.unsafeRequester(u, safety, time.Now()) {
+		return nil, horde.ErrUntrustedUnsafeIP
 	}
 	return u, nil
 }

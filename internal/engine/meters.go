@@ -31,8 +31,9 @@ type meters struct {
 	commitFailed  prometheus.Counter
 	reloads       prometheus.Counter
 
-	replays, refusedHolds prometheus.Counter
-	floors                map[string]floorMeters
+	replays, refusedHolds            prometheus.Counter
+	floors                           map[string]floorMeters
+	promptsRefused, unknownAddresses prometheus.Counter
 
 	all []prometheus.Collector
 }
@@ -91,6 +92,8 @@ func newMeters() *meters {
 		m.all = append(m.all, h)
 		return h
 	}
+	m.promptsRefused = counter("horde_prompts_refused_total", "Prompts that the filters refused.").WithLabelValues()
+	m.unknownAddresses = counter("horde_addresses_unknown_total", "Callers whose address the checker did not tell.").WithLabelValues()
 	requests := counter("horde_requests_total", "Requests that were accepted.", "gentype")
 	cancelled := counter("horde_requests_cancelled_total", "Requests that their clients cancelled.", "gentype")
 	pops := counter("horde_pops_total", "Pops by whether there was a job for the worker.", "gentype", "outcome")

@@ -88,6 +88,10 @@ func (e *Engine) PopText(ctx context.Context, key string, addr netip.Addr, p *ho
 func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind horde.Kind, p *horde.Polling, set fields) (*Popped, error) {
 	began, waited := time.Now(), false
 	until := began.Add(p.Patience())
+	safety, err := e.safetyOf(key, addr, false)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		var (
 			got    popAnswer
@@ -95,7 +99,7 @@ func (e *Engine) pop(ctx context.Context, key string, addr netip.Addr, kind hord
 		)
 		if err := e.do(func() {
 			now := time.Now().UTC()
-			w, refusal := e.poll(key, addr, kind, p, set)
+			w, refusal := e.poll(key, addr, safety, kind, p, set)
 			if refusal != nil {
 				got.refusal = refusal
 				return

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"iter"
@@ -52,6 +53,9 @@ type state struct {
 	statistics map[horde.Kind]*statistics
 	figures    figures
 	alchemy
+	moderated
+	// filtersStale is set while the compiled filters are not these.
+	filtersStale bool
 }
 
 // changed is the number of the batch that last changed an object, for readers to wait for; zero for none since the record was
@@ -152,7 +156,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
-		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(),
+		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
 		statistics: map[horde.Kind]*statistics{},
 	}
 	for _, k := range horde.Kinds {
@@ -181,6 +185,8 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		q.Fill()
 	}
 	s.restoreAlchemy()
+	slices.SortFunc(s.evidence, func(a, b *evidence) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.reports, func(a, b *report) int { return cmp.Compare(a.ID, b.ID) })
 	lately := newLately(r.Jobs, now)
 	for r, err := range unpacked(r.Requests) {
 		if err != nil {

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"horde/internal/blob"
 	"horde/internal/horde"
 	"horde/internal/kudos"
+	"horde/internal/moderation"
 )
 
 // Accepted is the answer to a submission.
@@ -40,11 +42,17 @@ type submission struct {
 	workers    []string
 	results    int
 	noBatching bool
-	dryRun     bool
-	downgrade  bool
+	// replace is whether a prompt that the filters stop may be changed instead; passed is the prompt that goes on, once the filters
+	// have looked at it.
+	replace   bool
+	passed    string
+	dryRun    bool
+	downgrade bool
 	// fields are the texts for the places of the style; nil where none were sent.
 	fields  map[string]string
 	sources sources
+	// safety is what is thought of the address, where anybody asks.
+	safety moderation.Safety
 }
 
 // SubmitImage takes an image request: it is checked, paid for where it must be, its source images are stored, and it waits
@@ -60,14 +68,16 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		kind: horde.Image, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
-		fields:  fields,
+		fields: fields, replace: s.ReplacementFilter == nil || *s.ReplacementFilter,
 		sources: sources{image: str(s.SourceImage), mask: str(s.SourceMask), extras: s.ExtraSourceImages},
 	}
-	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
-		if err := s.Check(u, ref, c.Agent); err != nil {
+	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(u, sub.safety, time.Now())}
+		if err := s.Check(&u.User, ref, door); err != nil {
 			return nil, err
 		}
-		order := s.Order(u, targets, e.Random.Uint32())
+		order := s.Order(&u.User, targets, e.Random.Uint32())
+		order.Prompt = sub.passed
 		order.Recorded = sent.Record(order.Prompt)
 		// What is to be stored counts for prices as if it were there already.
 		order.SourceImage, order.SourceMask = sub.sources.image, sub.sources.mask
@@ -91,11 +101,15 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 	}
-	accepted, err := e.submit(ctx, c, &sub, s.Models, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+	accepted, err := e.submit(ctx, c, &sub, s.Models, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
 		if err := s.Check(); err != nil {
 			return nil, err
 		}
-		order := s.Order(u, targets)
+		if slices.Contains(e.BannedAgents, c.Agent) {
+			return nil, horde.ErrBannedClientAgent
+		}
+		order := s.Order(&u.User, targets)
+		order.Prompt = sub.passed
 		order.Recorded = sent.Record(order.Prompt)
 		return order, order.FitContext(str(s.ContextFit), func() int { return e.longestContext(order.Models) })
 	})
@@ -105,7 +119,7 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 
 // submit admits a submission, stores its source images without the lock, and queues it.
 func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []string,
-	order func(*horde.User, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
+	order func(*user, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
 	var (
 		r        *request
 		accepted Accepted
@@ -113,27 +127,64 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		wait     *batch
 		began    = time.Now()
 		meters   = e.meters.calls[s.kind]
+		err      error
 	)
 	defer meters.generated(began, s.sources.image != "")
-	if err := e.do(func() {
-		var u *user
-		var o *horde.Order
-		var targets []horde.WorkerID
-		u, targets, refusal = e.admit(c, s)
-		if refusal == nil {
-			refusal = e.withinConcurrency(u, s.kind, models, s.results)
+	var j *judged
+	if s.kind == horde.Image {
+		if s.safety, err = e.safetyOf(c.Key, c.Addr, true); err != nil {
+			return Accepted{}, err
 		}
-		if refusal == nil {
-			o, refusal = order(&u.User, targets)
+		j = e.judge(e.question(s.kind, str(s.prompt), models, s.replace, nil))
+	}
+	var ask moderation.Question
+	for again := true; again; {
+		again = false
+		if err := e.do(func() {
+			var u *user
+			var o *horde.Order
+			var targets []horde.WorkerID
+			now := time.Now().UTC()
+			u, targets, refusal = e.admit(c, s)
+			if refusal == nil {
+				refusal = e.withinConcurrency(u, s.kind, models, s.results)
+			}
+			if refusal == nil {
+				refusal = e.timedOut(c.Addr, now)
+			}
+			if refusal == nil {
+				ask = e.question(s.kind, str(s.prompt), models, s.replace, u)
+				s.passed = ask.Prompt
+				if again = !ask.Idle() && (j == nil || j.question != ask); again {
+					return
+				}
+			}
+			if refusal == nil && !ask.Idle() {
+				s.passed = j.Prompt
+				if refusal = e.rule(c, u, s, models, j, now); refusal != nil {
+					wait = e.open // what a refusal led to must be in the record before it is told
+				}
+			}
+			if refusal == nil {
+				o, refusal = order(u, targets)
+			}
+			if refusal == nil {
+				r, accepted, refusal = e.enter(c, u, o, s)
+			}
+			if refusal == nil && !accepted.DryRun && !s.sources.any() {
+				accepted, wait = e.activate(r, now), e.open
+			}
+		}); err != nil {
+			return Accepted{}, err
 		}
-		if refusal == nil {
-			r, accepted, refusal = e.enter(c, u, o, s)
+		if again {
+			j = e.judge(ask)
 		}
-		if refusal == nil && !accepted.DryRun && !s.sources.any() {
-			accepted, wait = e.activate(r, time.Now().UTC()), e.open
+	}
+	if refusal != nil && wait != nil {
+		if err := e.durable(ctx, wait); err != nil {
+			return Accepted{}, unavailable(err)
 		}
-	}); err != nil {
-		return Accepted{}, err
 	}
 	if refusal != nil || accepted.DryRun {
 		return accepted, asError(refusal)

@@ -598,6 +598,7 @@ func (e *Engine) deleteUser(by Authority, id horde.UserID) (*batch, *horde.Error
 
 // wipe erases an account for good. Its balance and its records stay, under no name.
 func (e *Engine) wipe(u *user, now time.Time) {
+	e.forgetSubject(u)
 	for r := range u.requests {
 		if !r.Cancelled {
 			e.cancel(r)

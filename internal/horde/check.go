@@ -9,6 +9,15 @@ import (
 	"strings"
 )
 
+// Door is what is known of a caller at the door of the horde.
+type Door struct {
+	// BannedAgent tells that the Client-Agent is refused, UnsafeIP that the address is.
+	BannedAgent, UnsafeIP bool
+}
+
+// PlaceholderAgent is a Client-Agent that says nothing about its sender: it is from the reference's example.
+const PlaceholderAgent = "My-Project:v0.0.1:My-Contact"
+
 // Limits of submissions (requests chapter, 8).
 const (
 	MaxPromptWords = 7500
@@ -23,15 +32,14 @@ const (
 	MaxStopSequences    = 128
 	MaxStopCharacters   = 2000
 	SamplerOrderLength  = 7
-	placeholderAgent    = "My-Project:v0.0.1:My-Contact" // from the reference's example: says nothing about its sender
 	modelSD2Depth       = "Stable Diffusion 2 Depth"
 	modelPix2Pix        = "pix2pix"
 	modelTypeControlNet = "controlnet"
 )
 
 // Check applies the rules for image requests that go beyond the schema, in the order in which clients know the refusals
-// (requests chapter, 8.2). agent is the Client-Agent of the caller.
-func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
+// (requests chapter, 8.2).
+func (s *ImageSubmission) Check(u *User, ref *Reference, door Door) *Error {
 	p := s.settings()
 	models := s.ModelNames()
 	source, workflow, control := value(s.SourceImage) != "", value(p.Workflow), value(p.ControlType)
@@ -73,6 +81,7 @@ func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 		fails bool
 		err   *Error
 	}{
+		{door.UnsafeIP, ErrUntrustedUnsafeIP},
 		{len(p.Special) > 0 && !u.Has(Special), ErrSpecialPayloadUser},
 		{value(s.SourceMask) != "" && !source, ErrMaskUnnecessary},
 		{(control == "normal" || control == "hough") && anyBaseline(func(b string) bool {
@@ -95,7 +104,7 @@ func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 		{!source && slices.ContainsFunc(models, func(m string) bool {
 			return ref.Image[m].Type == modelTypeControlNet
 		}), ErrUnexpectedModel},
-		{agent == placeholderAgent, ErrBannedClientAgent},
+		{door.BannedAgent, ErrBannedClientAgent},
 		{s.hasNul(), ErrNulByte},
 	} {
 		if check.fails {

@@ -132,7 +132,9 @@ func TestTheFirstRowThatFailsWins(t *testing.T) {
 	}
 }
 
-func (c *call) check() *Error { return c.s.Check(&c.u, testReference, c.agent) }
+func (c *call) check() *Error {
+	return c.s.Check(&c.u, testReference, Door{BannedAgent: c.agent == PlaceholderAgent})
+}
 
 func TestWhatImageRequestsMayAsk(t *testing.T) {
 	t.Parallel()

@@ -120,6 +120,20 @@ func (r *Reference) Billions(name string) float64 {
 	return 1
 }
 
+// Lewd tells whether one of the models is made for lewd results.
+func (r *Reference) Lewd(k Kind, models []string) bool {
+	for _, name := range models {
+		if k == Text {
+			if m, ok := r.TextModel(name); ok && m.NSFW {
+				return true
+			}
+		} else if r.Image[name].NSFW {
+			return true
+		}
+	}
+	return false
+}
+
 // Known tells whether the reference has the model.
 func (r *Reference) Known(k Kind, name string) bool {
 	if k == Text {

@@ -47,6 +47,8 @@ var (
 	ErrRequiresTrust       = refusal(http.StatusBadRequest, "RequiresTrust", "Only trusted users and patrons may disable batching for more than one result.")
 	ErrTooManyPrompts      = refusal(http.StatusTooManyRequests, "TooManyPrompts", "Too many results are waiting already.")
 	ErrTimeoutIP           = refusal(http.StatusForbidden, "TimeoutIP", "This address is in timeout.")
+	ErrUnethicalPrompt     = refusal(http.StatusBadRequest, "CorruptPrompt", "To prevent the generation of unethical images, this prompt is not allowed with these models.") // clients search for "unethical images"
+	ErrLongReplacement     = refusal(http.StatusBadRequest, "BadRequest", "This prompt was stopped by the filters, and is too long to be replaced.")
 	ErrCorruptPrompt       = refusal(http.StatusBadRequest, "CorruptPrompt", "This prompt was rejected.")
 	ErrNulByte             = refusal(http.StatusBadRequest, "NulByteInPayload", "The payload contains a NUL byte.")
 	ErrBannedClientAgent   = refusal(http.StatusForbidden, "BannedClientAgent", "This Client-Agent is blocked. Name your own program in it.")
@@ -113,6 +115,8 @@ var (
 	ErrAbortedGen         = refusal(http.StatusBadRequest, "AbortedGen", "")
 	ErrTooMuchMetadata    = refusal(http.StatusBadRequest, "BadRequest", "A result takes at most 50 metadata entries.")
 	ErrCorruptResult      = refusal(http.StatusBadRequest, "BadRequest", "The image cannot be decoded.")
+	ErrTooManyNewIPs      = refusal(http.StatusForbidden, "TooManyNewIPs", "Too many new addresses are being checked. Try again in a while.")
+	ErrUnsafeIP           = refusal(http.StatusForbidden, "UnsafeIP", "Workers of accounts that are not trusted may not come from a VPN or a proxy.")
 	ErrWorkerNotFound     = refusal(http.StatusNotFound, "WorkerNotFound", "There is no such worker.")
 	ErrProfaneWorkerInfo  = refusal(http.StatusBadRequest, "ProfaneWorkerInfo", "This info contains profanity.")
 	ErrTooLongWorkerName  = refusal(http.StatusBadRequest, "TooLongWorkerName", "A worker's name has at most 100 characters.")
@@ -144,6 +148,18 @@ var (
 	ErrAwardTarget        = refusal(http.StatusBadRequest, "InvalidAwardUsername", "There is no such account to award.")
 	ErrAwardToAnon        = refusal(http.StatusBadRequest, "KudosAwardToAnon", "The anonymous account cannot be awarded.")
 	ErrNoHordeMod         = refusal(http.StatusBadRequest, "NoHordeModSelected", "Nothing to change was given.")
+)
+
+// Refusals of moderators (accounts chapter, 7.1 and 10).
+var (
+	ErrFilterNotFound   = refusal(http.StatusNotFound, "FilterNotFound", "There is no such filter.")
+	ErrNoFilterMod      = refusal(http.StatusBadRequest, "NoFilterModSelected", "Nothing to change was given.")
+	ErrBadFilter        = refusal(http.StatusBadRequest, "BadRequest", "This cannot be a filter.")
+	ErrBadAddress       = refusal(http.StatusBadRequest, "BadRequest", "This is neither an address nor a network.")
+	ErrNoWorkerAddress  = refusal(http.StatusBadRequest, "BadRequest", "No address of this worker is known.")
+	ErrEvidenceNotFound = refusal(http.StatusNotFound, "NotFound", "There is no such event.")
+	ErrTooManyNotes     = refusal(http.StatusBadRequest, "BadRequest", "There are too many notes on this event.")
+	ErrTimedOutCheck    = refusal(http.StatusForbidden, "Forbidden", "This address is in timeout.")
 )
 
 // ErrUnavailable is answered while the engine cannot make anything durable.

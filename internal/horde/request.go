@@ -134,6 +134,9 @@ type Metadata struct {
 	Ref   string `json:"ref,omitempty" maxLength:"255"`
 }
 
+// IsCSAM tells whether the worker reports the result.
+func (m Metadata) IsCSAM() bool { return m.Type == "censorship" && m.Value == "csam" }
+
 // Leases (dispatch chapter, 12). A text lease grows with the tokens asked for, so that a worker of textLeaseSpeed tokens
 // a second always keeps it: a fixed one failed every slow worker with a long answer.
 const (

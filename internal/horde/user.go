@@ -169,12 +169,49 @@ type Suspicion uint8
 // The suspicions that are raised (dispatch chapter, 18).
 const (
 	SuspicionUnsafeIP          Suspicion = 3
+	SuspicionExtremePixels     Suspicion = 4
 	SuspicionUnreasonablyFast  Suspicion = 5
 	SuspicionUsernameLong      Suspicion = 6
 	SuspicionUsernameProfanity Suspicion = 7
 	SuspicionCorruptPrompt     Suspicion = 8
 	SuspicionTooManyAborted    Suspicion = 9
 )
+
+// suspicions are the names of all suspicions, which are published, and what they mean to moderators. Those of workers' names are
+// not raised here, for such names are refused; the record of another horde may have them.
+var suspicions = map[Suspicion]struct{ name, text string }{
+	0:                          {"WORKER_NAME_LONG", "the worker's name was too long"},
+	1:                          {"WORKER_NAME_EXTREME", "the worker's name was much too long"},
+	2:                          {"WORKER_PROFANITY", "the worker's name was profane"},
+	SuspicionUnsafeIP:          {"UNSAFE_IP", "the worker came from an address that hides its user"},
+	SuspicionExtremePixels:     {"EXTREME_MAX_PIXELS", "the worker offers images larger than any worker makes"},
+	SuspicionUnreasonablyFast:  {"UNREASONABLY_FAST", "the worker was faster than any worker can be"},
+	SuspicionUsernameLong:      {"USERNAME_LONG", "the user's name was too long"},
+	SuspicionUsernameProfanity: {"USERNAME_PROFANITY", "the user's name was profane"},
+	SuspicionCorruptPrompt:     {"CORRUPT_PROMPT", "the user sent a prompt that the filters stop"},
+	SuspicionTooManyAborted:    {"TOO_MANY_JOBS_ABORTED", "the worker lost too many jobs"},
+}
+
+// Name is how the suspicion is published.
+func (s Suspicion) Name() string {
+	if known, ok := suspicions[s]; ok {
+		return known.name
+	}
+	return fmt.Sprintf("UNKNOWN_%d", uint8(s))
+}
+
+// Description says what the suspicion is about.
+func (s Suspicion) Description() string {
+	if known, ok := suspicions[s]; ok {
+		return known.text
+	}
+	return "a reason that this version does not know"
+}
+
+// Accumulates tells whether the suspicion is noted each time; others are once.
+func (s Suspicion) Accumulates() bool {
+	return s == SuspicionUnreasonablyFast || s == SuspicionTooManyAborted
+}
 
 // SuspicionLimit is how many suspicions make an untrusted user, or a worker of one, suspicious.
 const SuspicionLimit = 5

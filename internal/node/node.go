@@ -36,6 +36,7 @@ import (
 	"horde/internal/kudos"
 	"horde/internal/limit"
 	"horde/internal/modelref"
+	"horde/internal/moderation"
 	"horde/internal/picture"
 	"horde/internal/source"
 	"horde/internal/store"
@@ -71,8 +72,19 @@ type Config struct {
 	// AllowPrivate are private networks from which source images are fetched and to which webhooks are sent all the same.
 	AllowPrivate []netip.Prefix
 
-	KeySalt             string
-	Admins              []horde.UserID
+	KeySalt string
+	Admins  []horde.UserID
+	// PromptCheckers may test prompts against the filters; ProblemExempt are accounts whose reported results nobody counts.
+	PromptCheckers, ProblemExempt []horde.UserID
+	// Filtering is how prompts are filtered; FilterData a file with what the operator decides on of it, see [moderation.Data].
+	Filtering  moderation.Options
+	FilterData string
+	// NoEvidence keeps neither prompts nor addresses of what was refused or reported.
+	NoEvidence bool
+	// ServiceIPs are networks of services that speak for many people.
+	ServiceIPs []netip.Prefix
+	// BannedAgents are values of Client-Agent whose requests are refused; nil means the placeholder of the reference's example.
+	BannedAgents        []string
 	TrustThreshold      horde.Kudos
 	NoAnonymous         bool
 	MatchedTargeting    bool
@@ -208,6 +220,16 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if n.jobs == nil {
 		n.jobs = newJobMeters()
 	}
+	filtering := n.Filtering
+	if n.FilterData != "" {
+		if filtering.Data, err = moderation.ReadData(n.FilterData); err != nil {
+			return err
+		}
+	}
+	banned := n.BannedAgents
+	if banned == nil {
+		banned = []string{horde.PlaceholderAgent}
+	}
 	codec := picture.NewCodec(0)
 	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
 	relaxed := &limit.Relaxed{}
@@ -219,6 +241,8 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Relax:    relaxed.Add, Profane: profane,
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
 		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
+		PromptCheckers: n.PromptCheckers, ProblemExempt: n.ProblemExempt, Filtering: filtering, NoEvidence: n.NoEvidence,
+		ServiceIPs: n.ServiceIPs, BannedAgents: banned,
 		KeySalt: n.KeySalt, Leading: leading, Ran: n.jobs.ran, Log: n.Log,
 	})
 	if err != nil {

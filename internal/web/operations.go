@@ -30,12 +30,13 @@ var chapters = []struct {
 	{"News of a request", []string{"/events/"}},
 	{"Accounts", []string{"/find_user", "/users", "/kudos", "/sharedkeys"}},
 	{"Workers", []string{"/workers", "/teams"}},
+	{"Moderation", []string{"/filters", "/operations"}},
 	{"The horde", []string{"/status", "/stats", "/documents"}},
 	{"More", []string{""}},
 }
 
 // order is how the chapters are shown.
-var order = []string{"Images", "Text", "Alchemy", "News of a request", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
+var order = []string{"Images", "Text", "Alchemy", "News of a request", "Accounts", "Workers", "The horde", "Moderation", "More", "Work for a horde"}
 
 // describe sorts the operations of version 2 into groups.
 func describe(all []api.Route) []group {

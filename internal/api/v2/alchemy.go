@@ -83,7 +83,7 @@ func (a *API) submitAlchemy(ctx context.Context, c *api.Call[alchemySubmitInput]
 		}
 	}
 	// Alchemy goes by the address of the connection, not by what services say.
-	who := engine.Caller{Key: c.In.APIKey, Addr: c.Addr, Agent: c.Agent}
+	who := engine.Caller{Key: c.In.APIKey, Addr: c.Addr, Peer: c.Addr, Agent: c.Agent}
 	id, err := a.engine.SubmitAlchemy(ctx, who, &c.In.Body)
 	if err != nil {
 		return 0, nil, err

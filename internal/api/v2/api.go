@@ -32,6 +32,9 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.status(r)
 	a.stats(r)
 	a.constraints(r)
+	a.filters(r)
+	a.operations(r)
+	a.moderation(r)
 }
 
 const prefix = "/api/v2"
@@ -45,7 +48,7 @@ var Gone = map[string]string{
 }
 
 func submitter(key string, c api.Caller) engine.Caller {
-	return engine.Caller{Key: key, Addr: c.Client, Proxied: c.Proxied, Agent: c.Agent}
+	return engine.Caller{Key: key, Addr: c.Client, Peer: c.Addr, Proxied: c.Proxied, Agent: c.Agent}
 }
 
 // missing refuses a body without a field that is asked for after the rest was validated.

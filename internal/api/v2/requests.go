@@ -4,6 +4,7 @@ package v2
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -232,6 +233,15 @@ func textStatus(s engine.Status, err error) (int, *requestStatusText, error) {
 }
 
 func (a *API) check(ctx context.Context, c *api.Call[requestInput]) (int, *requestStatusCheck, error) {
+	if c.Agent == api.DefaultAgent {
+		// Who does not say what program asks is not served while the address is in time-out (accounts chapter, 8.2).
+		if err := a.engine.Barred(c.Addr); err != nil {
+			if errors.Is(err, horde.ErrTimeoutIP) {
+				err = horde.ErrTimedOutCheck
+			}
+			return 0, nil, err
+		}
+	}
 	s, err := a.engine.Check(ctx, horde.Image, c.In.ID)
 	out := checked(s)
 	return http.StatusOK, &out, err
