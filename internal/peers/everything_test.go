@@ -77,11 +77,46 @@ func TestPythonSDKHasEverything(t *testing.T) {
 			}
 			python := part(t, "horde-sdk-"+release, "bin", "python")
 			dir := filepath.Join("testdata", "python")
-			got := callEverything(t, python, "-W", "ignore", filepath.Join(dir, "everything.py"))
+			got := callEverything(t, notServed, nil, python, "-W", "ignore", filepath.Join(dir, "everything.py"))
 			if len(got.Requests) < 30 || len(got.Calls) < 30 {
 				t.Errorf("%d requests and %d calls were made, which is less than any release has", len(got.Requests), len(got.Calls))
 			}
 		})
+	}
+}
+
+// npmNotServed are the calls of the npm client for what this server does not have, with the reason.
+var npmNotServed = map[string]string{
+	"AIHorde.postKoboldTransfer":  "an operation of a horde of old that no longer has it either",
+	"AIHordeRatings.getDatasets":  "another service, which has a host name of its own",
+	"AIHordeRatings.getTeams":     "another service, which has a host name of its own",
+	"AIHordeRatings.getNewRating": "another service, which has a host name of its own",
+	"AIHordeRatings.postRating":   "another service, which has a host name of its own",
+	"AIHorde.postRating":          "no ratings",
+	"AIHorde.putSharedKey":        "no shared keys",
+	"AIHorde.getSharedKey":        "no shared keys",
+	"AIHorde.updateSharedKey":     "no shared keys",
+	"AIHorde.deleteSharedKey":     "no shared keys",
+	"AIHorde.addFilter":           "no filters",
+	"AIHorde.getFilters":          "no filters",
+	"AIHorde.getFilter":           "no filters",
+	"AIHorde.postFilters":         "no filters",
+	"AIHorde.updateFilter":        "no filters",
+	"AIHorde.deleteFilter":        "no filters",
+	"AIHorde.deleteIPTimeout":     "no moderation",
+}
+
+// TestNPMClientHasEverything makes every call that the npm client has. What there is is found by looking into it.
+func TestNPMClientHasEverything(t *testing.T) {
+	t.Parallel()
+	client := part(t, "npm", "node_modules", "@zeldafan0225", "ai_horde")
+	nodeJS, err := exec.LookPath("node")
+	if err != nil {
+		missing(t, "no Node.js: %v", err)
+	}
+	got := callEverything(t, npmNotServed, []string{"NODE_CLIENT=" + client}, nodeJS, filepath.Join("testdata", "npm", "everything.mjs"))
+	if len(got.Calls) < 60 {
+		t.Errorf("%d calls were made, which is less than it has", len(got.Calls))
 	}
 }
 
@@ -101,14 +136,14 @@ func newerPython() bool {
 }
 
 // callEverything runs a script against a fresh node, and reports what is wrong.
-func callEverything(t *testing.T, command ...string) everything {
+func callEverything(t *testing.T, absent map[string]string, env []string, command ...string) everything {
 	t.Helper()
 	s := nodetest.Start(t)
 	_, awarder := s.User("awarder", 1000, 0) // the first account may award kudos
 	_, requester := s.User("requester", 1_000_000, horde.Trusted|horde.Customizer)
 	_, owner := s.User("owner", 100, horde.Trusted)
 	_, moderator := s.User("moderator", 0, horde.Moderator)
-	list, err := json.Marshal(notServed)
+	list, err := json.Marshal(absent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +152,7 @@ func callEverything(t *testing.T, command ...string) everything {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "AI_HORDE_URL="+s.URL+"/api/", "REQUESTER_KEY="+requester, "OWNER_KEY="+owner, "MODERATOR_KEY="+moderator,
 		"AWARDER_KEY="+awarder, "NOT_SERVED="+string(list), "HARMLESS="+harmless, "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Env = append(cmd.Env, env...)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	start := time.Now()
