@@ -34,7 +34,7 @@ func (a *API) imageRequests(r *api.Router) {
 		Example: `{"prompt":"a lighthouse in a storm ### people","params":{"width":512,"height":512,"steps":20,"n":1},"models":["stable_diffusion"]}`,
 		Links: []api.Link{
 			{To: "get_image_async_check", Argument: "id", Member: "id"}, {To: "get_image_async_status", Argument: "id", Member: "id"},
-			{To: "delete_image_async_status", Argument: "id", Member: "id"},
+			{To: "delete_image_async_status", Argument: "id", Member: "id"}, {To: "get_image_async_request", Argument: "id", Member: "id"},
 		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
 		Published: api.Published{Answer: requestAsync{}},
@@ -61,6 +61,7 @@ func (a *API) textRequests(r *api.Router) {
 		Example: `{"prompt":"Once upon a time","params":{"max_length":80,"max_context_length":2048,"temperature":0.7}}`,
 		Links: []api.Link{
 			{To: "get_text_async_status", Argument: "id", Member: "id"}, {To: "delete_text_async_status", Argument: "id", Member: "id"},
+			{To: "get_text_async_request", Argument: "id", Member: "id"},
 		},
 		Success: submitted, Refuses: []int{400, 401, 429, 503}, Validates: true, Also: []int{403, 404},
 		Published: api.Published{Answer: requestAsync{}},

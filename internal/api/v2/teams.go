@@ -35,6 +35,7 @@ type teamChangeInput struct {
 func (a *API) teams(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/teams", Limits: LimitsCommunity, ID: "get_teams", Summary: "All teams.",
+		Links: []api.Link{{To: "get_team_single", Argument: "team_id", Member: "0/id"}},
 	}, a.listTeams)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/teams", Limits: LimitsCommunity, ID: "post_teams", Summary: "Found a team.",

@@ -39,6 +39,10 @@ func (a *API) workers(r *api.Router) {
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/workers", Limits: api.DefaultLimits, ID: "get_workers",
 		Summary: "All workers that are online.", Also: []int{401},
+		Links: []api.Link{
+			{To: "get_worker_single", Argument: "worker_id", Member: "0/id"}, {To: "put_worker_single", Argument: "worker_id", Member: "0/id"},
+			{To: "delete_worker_single", Argument: "worker_id", Member: "0/id"}, {To: "get_worker_single_name", Argument: "worker_name", Member: "0/name"},
+		},
 	}, a.listWorkers)
 	api.Handle(r, api.Operation{
 		Method: http.MethodGet, Path: prefix + "/workers/{worker_id}", Limits: LimitsCommunity, ID: "get_worker_single",
