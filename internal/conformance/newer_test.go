@@ -377,6 +377,22 @@ func TestProgressTellsWhoCanServe(t *testing.T) {
 	})
 }
 
+func TestNewerWorkersAreToldWhatIsShared(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asker, owner := s.user(1e6, 0), s.user(0, 0)
+	for _, shared := range []any{true, false} {
+		for _, worker := range []fields{contracted, nil} {
+			s.image(asker, fox(fields{}).with(fields{"shared": shared}))
+			job := s.popImage(owner, "dreamer", worker)
+			if s.job(job); worker == nil && job.has("shared") || worker != nil && job.at("shared") != shared {
+				t.Errorf("shared is %v for a worker that tells %v, want %v", job.at("shared"), worker, shared)
+			}
+			s.deliver(owner, job)
+		}
+	}
+}
+
 func TestTemplateFieldsNeedAStyle(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -37,7 +37,7 @@ func drawOrder(t *rapid.T, kind horde.Kind, workers []horde.WorkerID) *horde.Ord
 	o.NSFW = rapid.Bool().Draw(t, "nsfw")
 	o.Image = &horde.ImageParams{
 		Width: side.Draw(t, "width"), Height: side.Draw(t, "height"), Steps: rapid.IntRange(1, 60).Draw(t, "steps"),
-		Sampler: rapid.SampledFrom([]string{"k_euler_a", "k_heun", "lcm"}).Draw(t, "sampler"), Karras: rapid.Bool().Draw(t, "karras"),
+		Sampler: rapid.SampledFrom([]string{"k_euler_a", "k_heun", "lcm", "k_dpm_adaptive", "seeds_3"}).Draw(t, "sampler"), Karras: rapid.Bool().Draw(t, "karras"),
 		HiresFix: rapid.Float64().Draw(t, "hires") < 0.2,
 	}
 	return o
@@ -49,7 +49,8 @@ func drawOffer(t *rapid.T, kind horde.Kind, id horde.WorkerID) *horde.Offer {
 		Agent:     rapid.SampledFrom([]string{"AI Horde Worker reGen:13.0.0:x", "AI Horde Worker:17:x", "foo:1:x"}).Draw(t, "agent"),
 		NSFW:      rapid.Bool().Draw(t, "nsfw"),
 		MaxPixels: rapid.SampledFrom([]int64{512 * 512, 768 * 768, 1024 * 1024}).Draw(t, "pixels"), Speed: rapid.SampledFrom([]float64{2, 4, 100_000, 2_000_000}).Draw(t, "speed"),
-		LimitMaxSteps: rapid.Bool().Draw(t, "limit"), MaxLength: 256, MaxContextLength: 2048, AllowUnsafeIP: true,
+		LimitMaxSteps: rapid.Bool().Draw(t, "limit"), SamplerContract: rapid.SampledFrom([]string{"", horde.SolverContract}).Draw(t, "contract"),
+		MaxLength: 256, MaxContextLength: 2048, AllowUnsafeIP: true,
 	}
 	if rapid.Float64().Draw(t, "blacklist") < 0.3 {
 		w.Blacklist = []string{"dog"}
@@ -108,7 +109,11 @@ func naiveFits(r *horde.Request, p *Pop) bool {
 		return false
 	}
 	limit, ok := p.Offer.StepLimit(needs.ModelList())
-	return !ok || float64(o.Image.AccurateSteps()) <= limit
+	steps := o.Image.AccurateSteps()
+	if w.SamplerContract != "" {
+		steps = o.Image.MaxSolverSteps()
+	}
+	return !ok || float64(steps) <= limit
 }
 
 // naiveSkipped counts request by request what is counted by needs.

@@ -98,6 +98,8 @@ type imageJob struct {
 	ExtraSourceImages *[]jobExtraSource `json:"extra_source_images"`
 	R2Upload          *string           `json:"r2_upload"`
 	R2Uploads         *[]string         `json:"r2_uploads"`
+	// Shared is told to newer workers: whether the client wants the images to be for everybody.
+	Shared *bool `json:"shared,omitempty" published:"-" doc:"Whether the images are for public sharing."`
 }
 
 type jobExtraSource struct {
@@ -239,8 +241,14 @@ func (j *imageJob) job(p *engine.Popped) {
 		PostProcessing: q.PostProcessing, ExtraTexts: q.ExtraTexts, Special: q.Special, Loras: q.Loras, TIs: q.TIs,
 		UseNSFWCensor: o.UseNSFWCensor(),
 	}
-	if p.Newer && q.Sampling != nil {
+	if !p.Newer {
+		return
+	}
+	if q.Sampling != nil {
 		j.Payload.Sampling = *q.Sampling
+	}
+	if sent, err := o.RecordedImage(); err == nil { // it was written here
+		j.Shared = sent.Shared
 	}
 }
 
