@@ -17,7 +17,7 @@ import (
 )
 
 // schemathesisTime is how long requests are made up; what it takes to start and to make failures small comes on top.
-const schemathesisTime = "40"
+const schemathesisTime = "60"
 
 // TestSchemathesis makes requests from the OpenAPI document of the server, allowed ones and others, and holds the answers
 // against it: none is a failure of the server, each has a status, a content type and a shape that are documented, and what
