@@ -141,7 +141,7 @@ func TestFiltersAreKeptByModerators(t *testing.T) {
 	}
 	s.want(s.call("DELETE", "/filters/"+ids[1], mod, nil), http.StatusOK)
 	s.away(0)
-	if all := s.want(s.get("/filters/regex", mod), http.StatusOK); all.text != `[{"filter_type":10,"regex":"zebracorn"},{"filter_type":11},{"filter_type":20,"regex":"vermilion"}]` {
+	if all := s.want(s.get("/filters/regex", mod), http.StatusOK); all.text != `[{"filter_type":10,"regex":"zebracorn"},{"filter_type":20,"regex":"vermilion"}]` {
 		t.Errorf("after a restart: %s", all.text)
 	}
 	if a := s.call("POST", "/filters", mod, `{"prompt":"zebracorn vermilion"}`); a.at("suspicion") != "2" {

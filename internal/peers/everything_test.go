@@ -38,13 +38,7 @@ func init() {
 		"no shared keys": `GET /api/v2/sharedkeys/{}, DELETE /api/v2/sharedkeys/{}, PATCH /api/v2/sharedkeys/{}, PUT /api/v2/sharedkeys`,
 		"no messages": `GET /api/v2/workers/messages, GET /api/v2/workers/messages/{}, POST /api/v2/workers/messages,
 			DELETE /api/v2/workers/messages/{}`,
-		"no filters": `GET /api/v2/filters, POST /api/v2/filters, PUT /api/v2/filters, GET /api/v2/filters/regex, GET /api/v2/filters/{},
-			DELETE /api/v2/filters/{}, PATCH /api/v2/filters/{}`,
 		"no ratings": `POST /api/v2/generate/rate/{}`,
-		"no moderation": `GET /api/v2/operations/moderation, GET /api/v2/operations/moderation/prompts,
-			GET /api/v2/operations/moderation/worker_suspicion_events, POST /api/v2/operations/moderation/prompts/{}/notes,
-			GET /api/v2/operations/ipaddr, POST /api/v2/operations/ipaddr, DELETE /api/v2/operations/ipaddr,
-			PUT /api/v2/operations/block_worker_ipaddr/{}, DELETE /api/v2/operations/block_worker_ipaddr/{}`,
 	} {
 		for o := range strings.SplitSeq(operations, ",") {
 			notServed[strings.TrimSpace(o)] = reason
@@ -97,13 +91,6 @@ var npmNotServed = map[string]string{
 	"AIHorde.getSharedKey":        "no shared keys",
 	"AIHorde.updateSharedKey":     "no shared keys",
 	"AIHorde.deleteSharedKey":     "no shared keys",
-	"AIHorde.addFilter":           "no filters",
-	"AIHorde.getFilters":          "no filters",
-	"AIHorde.getFilter":           "no filters",
-	"AIHorde.postFilters":         "no filters",
-	"AIHorde.updateFilter":        "no filters",
-	"AIHorde.deleteFilter":        "no filters",
-	"AIHorde.deleteIPTimeout":     "no moderation",
 }
 
 // TestNPMClientHasEverything makes every call that the npm client has. What there is is found by looking into it.

@@ -169,7 +169,7 @@ func (a *API) testPrompt(ctx context.Context, c *api.Call[filterTestInput]) (int
 
 type filterRegex struct {
 	Type  int    `json:"filter_type" required:"true" minimum:"10" maximum:"29"`
-	Regex string `json:"regex,omitempty" required:"true"`
+	Regex string `json:"regex" required:"true"`
 }
 
 func (a *API) filterRegexes(ctx context.Context, c *api.Call[filterRegexInput]) (int, []filterRegex, error) {
@@ -179,7 +179,7 @@ func (a *API) filterRegexes(ctx context.Context, c *api.Call[filterRegexInput]) 
 	}
 	out := []filterRegex{}
 	for _, t := range moderation.Evaluated {
-		if regex, ok := found[t]; ok {
+		if regex := found[t]; regex != "" { // clients want a text: a type without filters is left out as a whole
 			out = append(out, filterRegex{int(t), regex})
 		}
 	}
