@@ -578,3 +578,61 @@ func TestThreatsNamesThatShowNothing(t *testing.T) {
 		s.want(s.call("PUT", u.path(), u, fields{"username": name}), http.StatusOK)
 	}
 }
+
+// shape is what members an answer has, at every depth, without what is in them.
+func shape(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var b strings.Builder
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			fmt.Fprintf(&b, "%s:%s,", k, shape(v[k]))
+		}
+		return "{" + b.String() + "}"
+	case []any:
+		if len(v) > 0 {
+			return "[" + shape(v[0]) + "]"
+		}
+		return "[]"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// Whoever was found out is not told: what a paused worker gets and answers looks as it did before.
+func TestThreatsPausedWorkersSeeNoDifference(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	mod, u, w := s.user(0, horde.Moderator), s.user(1000, 0), s.user(0, 0)
+	type seen struct{ pop, empty, submit, again, own, account, list string }
+	look := func(kind, name string) seen {
+		model := map[string]string{"image": "Deliberate", "text": "test/7B"}[kind]
+		poll := func() answer {
+			if kind == "text" {
+				return s.popText(w, name, nil)
+			}
+			return s.popImage(w, name, nil)
+		}
+		id := s.submit(kind, u, fields{"prompt": "x", "models": []string{model}})
+		p := poll()
+		empty := poll()
+		if kind == "image" {
+			s.upload(p.strings("r2_uploads")[0], "image")
+		}
+		body := fields{"id": s.job(p), "generation": "R2", "seed": 1}
+		done, again := s.call("POST", generate(kind)+"/submit", w, body), s.call("POST", generate(kind)+"/submit", w, body)
+		s.want(s.call("DELETE", generate(kind)+"/status/"+id, account{}, nil), http.StatusOK)
+		path := "/workers/name/" + strings.ReplaceAll(name, " ", "%20")
+		return seen{
+			shape(p.value), fmt.Sprint(empty.at("skipped"), shape(empty.value)), fmt.Sprint(done.status, shape(done.value), done.number("reward")), fmt.Sprint(again.status, again.rc()),
+			shape(s.get(path, w).value), shape(s.get("/find_user", w).value), shape(s.get("/workers", w).at(0)),
+		}
+	}
+	for _, kind := range []string{"image", "text"} {
+		name := "the " + kind + " worker"
+		before := look(kind, name)
+		id := s.get("/workers/name/"+strings.ReplaceAll(name, " ", "%20"), account{}).str("id")
+		s.want(s.call("PUT", "/workers/"+id, mod, `{"paused":true}`), http.StatusOK)
+		if after := look(kind, name); after != before {
+			t.Errorf("%s, before and after it was paused:\n%+v\n%+v", kind, before, after)
+		}
+	}
+}
