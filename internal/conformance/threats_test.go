@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/moderation"
 	"horde/internal/node"
 )
 
@@ -634,5 +635,40 @@ func TestThreatsPausedWorkersSeeNoDifference(t *testing.T) {
 		if after := look(kind, name); after != before {
 			t.Errorf("%s, before and after it was paused:\n%+v\n%+v", kind, before, after)
 		}
+	}
+}
+
+// Whoever tries keys is told of, once.
+func TestThreatsKeysThatAreTried(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	var mu sync.Mutex
+	var alerts []string
+	s.Engine.Alert = func(a moderation.Alert) {
+		mu.Lock()
+		defer mu.Unlock()
+		alerts = append(alerts, a.Text)
+	}
+	u := s.user(0, 0)
+	try := func(key, from string) {
+		s.call("GET", "/find_user", account{0, key}, nil, header{"X-Forwarded-For", from})
+	}
+	for i := range 30 {
+		try(horde.NewKey(), "203.0.113.7")
+		try(horde.NewKey(), fmt.Sprintf("2001:db8:1:2::%x", i+1))
+		try(u.key, "203.0.113.8")
+		try("", "203.0.113.9")
+	}
+	if len(alerts) > 0 {
+		t.Errorf("30 keys are told of: %q", alerts)
+	}
+	for range 10 {
+		try(horde.NewKey(), "203.0.113.7")
+		try(u.key, "203.0.113.8")
+		try("", "203.0.113.9")
+	}
+	try(horde.NewKey(), "2001:db8:1:2:ffff::1")
+	if len(alerts) != 2 || !strings.Contains(alerts[0], "203.0.113.7") || !strings.Contains(alerts[1], "2001:db8:1:2::") {
+		t.Errorf("the alerts are %q", alerts)
 	}
 }

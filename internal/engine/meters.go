@@ -31,9 +31,9 @@ type meters struct {
 	commitFailed  prometheus.Counter
 	reloads       prometheus.Counter
 
-	replays, refusedHolds            prometheus.Counter
-	floors                           map[string]floorMeters
-	promptsRefused, unknownAddresses prometheus.Counter
+	replays, refusedHolds                        prometheus.Counter
+	floors                                       map[string]floorMeters
+	promptsRefused, unknownAddresses, keysMissed prometheus.Counter
 
 	all []prometheus.Collector
 }
@@ -93,6 +93,7 @@ func newMeters() *meters {
 		return h
 	}
 	m.promptsRefused = counter("horde_prompts_refused_total", "Prompts that the filters refused.").WithLabelValues()
+	m.keysMissed = counter("horde_keys_missed_total", "Keys that somebody asked about and that open nothing.").WithLabelValues()
 	m.unknownAddresses = counter("horde_addresses_unknown_total", "Callers whose address the checker did not tell.").WithLabelValues()
 	requests := counter("horde_requests_total", "Requests that were accepted.", "gentype")
 	cancelled := counter("horde_requests_cancelled_total", "Requests that their clients cancelled.", "gentype")

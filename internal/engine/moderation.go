@@ -20,7 +20,8 @@ type moderated struct {
 	evidence []*evidence // by id
 	reports  []*report   // suspicions of workers, by id
 	// told is when moderators were last alerted of a subject. It may be lost in a crash.
-	told map[string]time.Time
+	told   map[string]time.Time
+	missed missedKeys
 }
 
 // moderationCounters are the next ids of what moderators see: no id is used twice.

@@ -4,6 +4,7 @@ package v2
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -255,6 +256,9 @@ func requestIDs(ids []horde.RequestID) []string {
 
 func (a *API) findUser(ctx context.Context, c *api.Call[findUserInput]) (int, *userDetails, error) {
 	v, err := a.engine.FindUser(ctx, c.In.APIKey)
+	if errors.Is(err, horde.ErrUserNotFound) {
+		a.engine.KeyMissed(c.Addr)
+	}
 	if err != nil {
 		return 0, nil, err
 	}
