@@ -164,3 +164,8 @@ var (
 
 // ErrUnavailable is answered while the engine cannot make anything durable.
 var ErrUnavailable = &Error{Status: http.StatusServiceUnavailable, Message: "The horde is recovering. Try again shortly.", RetryAfter: 2e9}
+
+// Refusals of styles (errors chapter, 5.6 and 6; styles chapter, 5.4).
+var (
+	ErrStylePromptMissingVars = refusal(http.StatusBadRequest, "StylePromptMissingVars", "The prompt of an image style needs {p} and {np}, that of a text style {p}.")
+)
