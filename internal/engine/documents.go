@@ -14,6 +14,7 @@ import (
 // The kinds of things that the record keeps as documents, in JSON. The names are stored: never change them.
 const (
 	teamDocument     = "team"
+	styleDocument    = "style"
 	transferDocument = "transfer"
 	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
 	interrogationDocument = "interrogation"
@@ -73,6 +74,8 @@ func (s *state) addDocument(d store.Document) error {
 	switch d.Kind {
 	case teamDocument:
 		err = restore(d, s.addTeam)
+	case styleDocument:
+		err = restore(d, s.addStyle)
 	case transferDocument:
 		err = restore(d, s.addTransfer)
 	case interrogationDocument:

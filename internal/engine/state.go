@@ -34,6 +34,8 @@ type state struct {
 	teams      map[horde.TeamID]*team
 	teamByName map[string]*team // by name in lower case
 
+	styles map[horde.StyleID]*style
+
 	transfers map[transferKey]*transfer
 	gifts     gifts
 
@@ -154,6 +156,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
+		styles:    map[horde.StyleID]*style{},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),

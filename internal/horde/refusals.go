@@ -168,4 +168,16 @@ var ErrUnavailable = &Error{Status: http.StatusServiceUnavailable, Message: "The
 // Refusals of styles (errors chapter, 5.6 and 6; styles chapter, 5.4).
 var (
 	ErrStylePromptMissingVars = refusal(http.StatusBadRequest, "StylePromptMissingVars", "The prompt of an image style needs {p} and {np}, that of a text style {p}.")
+	ErrStyleSort              = refusal(http.StatusBadRequest, "BadRequest", "Styles are sorted by popular or by age.")
+	ErrStylePage              = refusal(http.StatusBadRequest, "BadRequest", "Pages are counted from 1.")
+	ErrStyleModels            = refusal(http.StatusBadRequest, "BadRequest", "A style has 1 to 5 models.")
+	ErrStyleTags              = refusal(http.StatusBadRequest, "BadRequest", "A style has at most 10 tags.")
+	ErrStyleNameTaken         = refusal(http.StatusBadRequest, "BadRequest", "You have a style of this name already.")
+	ErrProfaneStyle           = refusal(http.StatusBadRequest, "BadRequest", "This text contains profanity.")
+	ErrStyleForbidden         = refusal(http.StatusForbidden, "Forbidden", "This style belongs to somebody else.")
+	ErrStyleKind              = refusal(http.StatusBadRequest, "StyleGetMistmatch", "This style is of the other kind.")
+	ErrImageStyleNotFound     = refusal(http.StatusNotFound, "Image styleNotFound", "There is no such image style.")
+	ErrTextStyleNotFound      = refusal(http.StatusNotFound, "Text styleNotFound", "There is no such text style.")
+	ErrStylesAnonForbidden    = refusal(http.StatusForbidden, "StylesAnonForbidden", "The anonymous account cannot do this.")
+	ErrStylesCustomizer       = refusal(http.StatusForbidden, "StylesRequiresCustomizer", "Only customizers and trusted accounts may create styles.")
 )
