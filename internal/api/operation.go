@@ -72,6 +72,8 @@ type Published struct {
 	NoAnswer bool
 	// Success are the statuses of success that are published in place of the real ones; nil means the real ones.
 	Success []int
+	// ID is the operationId of the reference, which has one of them twice; empty means that of the operation.
+	ID string
 	// Answer is a value of the type that is published as the answer in place of the real one; nil means the real one.
 	Answer any
 }

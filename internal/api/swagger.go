@@ -124,7 +124,11 @@ func (o *Operation) swagger(types *schema.Swagger) (schema.Object, error) {
 		}
 		responses[strconv.Itoa(status)] = schema.Object{"description": http.StatusText(status), "schema": described}
 	}
-	described := schema.Object{"operationId": o.ID, "summary": o.Summary, "parameters": parameters, "responses": responses, "tags": o.Tags}
+	id := o.ID
+	if o.Published.ID != "" {
+		id = o.Published.ID
+	}
+	described := schema.Object{"operationId": id, "summary": o.Summary, "parameters": parameters, "responses": responses, "tags": o.Tags}
 	if o.Description != "" {
 		described["description"] = o.Description
 	}

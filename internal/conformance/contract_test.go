@@ -16,20 +16,9 @@ import (
 // missing are the operations of the contract that are not served. One that is served must not be listed: the list only ever
 // shrinks.
 var missing = strings.Fields(`
-	get:/v2/collection_by_name/{collection_name}
-	get:/v2/collections post:/v2/collections
-	get:/v2/collections/{collection_id} patch:/v2/collections/{collection_id} delete:/v2/collections/{collection_id}
 	post:/v2/generate/rate/{id}
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
-	get:/v2/styles/image post:/v2/styles/image
-	get:/v2/styles/image/{style_id} patch:/v2/styles/image/{style_id} delete:/v2/styles/image/{style_id}
-	post:/v2/styles/image/{style_id}/example
-	patch:/v2/styles/image/{style_id}/example/{example_id} delete:/v2/styles/image/{style_id}/example/{example_id}
-	get:/v2/styles/image_by_name/{style_name}
-	get:/v2/styles/text post:/v2/styles/text
-	get:/v2/styles/text/{style_id} patch:/v2/styles/text/{style_id} delete:/v2/styles/text/{style_id}
-	get:/v2/styles/text_by_name/{style_name}
 	get:/v2/workers/messages post:/v2/workers/messages
 	get:/v2/workers/messages/{message_id} delete:/v2/workers/messages/{message_id}
 `)
@@ -238,7 +227,8 @@ func TestClients121To130Swagger(t *testing.T) {
 		}
 		o := op.(document)
 		keys(name, o, "summary description operationId parameters responses tags")
-		if other := ids[o["operationId"].(string)]; other != "" {
+		// The contract has one id for both look-ups of styles by name.
+		if other := ids[o["operationId"].(string)]; other != "" && o["operationId"] != "get_single_image_style_by_name" {
 			t.Errorf("%s and %s have one operationId", name, other)
 		}
 		ids[o["operationId"].(string)] = name

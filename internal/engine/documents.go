@@ -13,9 +13,10 @@ import (
 
 // The kinds of things that the record keeps as documents, in JSON. The names are stored: never change them.
 const (
-	teamDocument     = "team"
-	styleDocument    = "style"
-	transferDocument = "transfer"
+	teamDocument       = "team"
+	styleDocument      = "style"
+	collectionDocument = "collection"
+	transferDocument   = "transfer"
 	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
 	interrogationDocument = "interrogation"
 	formDocument          = "form"
@@ -76,6 +77,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addTeam)
 	case styleDocument:
 		err = restore(d, s.addStyle)
+	case collectionDocument:
+		err = restore(d, s.addCollection)
 	case transferDocument:
 		err = restore(d, s.addTransfer)
 	case interrogationDocument:

@@ -34,7 +34,7 @@ type state struct {
 	teams      map[horde.TeamID]*team
 	teamByName map[string]*team // by name in lower case
 
-	styles map[horde.StyleID]*style
+	styleIndex
 
 	transfers map[transferKey]*transfer
 	gifts     gifts
@@ -156,8 +156,8 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
-		styles:    map[horde.StyleID]*style{},
-		transfers: map[transferKey]*transfer{}, gifts: gifts{},
+		styleIndex: newStyleIndex(),
+		transfers:  map[transferKey]*transfer{}, gifts: gifts{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
 		statistics: map[horde.Kind]*statistics{},
@@ -184,6 +184,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 			return nil, err
 		}
 	}
+	s.restoreCollections()
 	for _, q := range s.queues {
 		q.Fill()
 	}

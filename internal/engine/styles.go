@@ -12,22 +12,71 @@ import (
 	"horde/internal/horde"
 )
 
-// stylesPerPage is the length of a page of the list.
+// stylesPerPage is the length of a page of a list of styles or of collections.
 const stylesPerPage = 25
-
-// maxStyleModel is where the name of a style's model is cut, in characters.
-const maxStyleModel = 100
 
 // style is a style in memory.
 type style struct {
 	horde.Style
 	changed
+	// applied is what a request needs of the style, made when the style is made, changed or loaded.
+	applied appliedSettings
 }
 
-// StyleView is a style as everybody may see it.
+// styleIndex are the styles and collections, by all that they are looked up by: requests name them. Names are compared as they are
+// kept, which is sanitised.
+type styleIndex struct {
+	styles            map[horde.StyleID]*style
+	stylesNamed       map[string][]*style
+	stylesOf          map[horde.UserID]map[string]*style // by owner and name
+	collections       map[horde.CollectionID]*collection
+	collectionsNamed  map[string][]*collection
+	collectionsOf     map[horde.UserID]map[string]*collection
+	collectionsHaving map[horde.StyleID]map[*collection]struct{}
+}
+
+func newStyleIndex() styleIndex {
+	return styleIndex{
+		styles: map[horde.StyleID]*style{}, stylesNamed: map[string][]*style{}, stylesOf: map[horde.UserID]map[string]*style{},
+		collections: map[horde.CollectionID]*collection{}, collectionsNamed: map[string][]*collection{},
+		collectionsOf:     map[horde.UserID]map[string]*collection{},
+		collectionsHaving: map[horde.StyleID]map[*collection]struct{}{},
+	}
+}
+
+// addStyle puts a style into the memory.
+func (s *styleIndex) addStyle(t *style) {
+	t.applied = settingsOf(&t.Style)
+	s.styles[t.ID] = t
+	s.stylesNamed[t.Name] = append(s.stylesNamed[t.Name], t)
+	if s.stylesOf[t.Owner] == nil {
+		s.stylesOf[t.Owner] = map[string]*style{}
+	}
+	s.stylesOf[t.Owner][t.Name] = t
+}
+
+func (s *styleIndex) removeStyle(t *style) {
+	delete(s.styles, t.ID)
+	s.stylesNamed[t.Name] = without(s.stylesNamed[t.Name], t)
+	if len(s.stylesNamed[t.Name]) == 0 {
+		delete(s.stylesNamed, t.Name)
+	}
+	delete(s.stylesOf[t.Owner], t.Name)
+	if len(s.stylesOf[t.Owner]) == 0 {
+		delete(s.stylesOf, t.Owner)
+	}
+}
+
+func without[T comparable](list []T, x T) []T {
+	return slices.DeleteFunc(list, func(y T) bool { return x == y })
+}
+
+// StyleView is a style as it is shown.
 type StyleView struct {
 	horde.Style
 	Creator string // the owner's alias
+	// Own tells that the owner looks.
+	Own bool
 }
 
 // StyleFilter is what of the public styles of a kind is listed.
@@ -38,35 +87,58 @@ type StyleFilter struct {
 	Tag, Model string // exact; empty for any
 }
 
-func (s *state) addStyle(t *style) { s.styles[t.ID] = t }
-
 func (e *Engine) viewStyle(t *style) StyleView {
 	v := StyleView{Style: t.Style}
-	v.Tags, v.Models, v.Examples = slices.Clone(t.Tags), slices.Clone(t.Models), slices.Clone(t.Examples)
+	// Lists are replaced, not changed in place, but for the examples.
+	v.Examples = slices.Clone(t.Examples)
 	if u := e.users[t.Owner]; u != nil {
 		v.Creator = u.Alias()
 	}
 	return v
 }
 
-// byUse orders styles by how much they are used, the oldest first among equals.
-func byUse(a, b *style) int { return cmp.Or(cmp.Compare(b.Uses, a.Uses), byAge(a, b)) }
+// used is what orders styles and collections.
+type used struct {
+	uses    int64
+	created time.Time
+	id      string
+}
 
-func byAge(a, b *style) int {
-	return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID.String(), b.ID.String()))
+func (t *style) used() used { return used{t.Uses, t.Created, t.ID.String()} }
+
+// byUse puts what is used most first, the oldest first among equals.
+func byUse(a, b used) int { return cmp.Or(cmp.Compare(b.uses, a.uses), byAge(a, b)) }
+
+func byAge(a, b used) int { return cmp.Or(a.created.Compare(b.created), strings.Compare(a.id, b.id)) }
+
+// listing checks how a list is asked for.
+func listing(sort string, page int) (order func(a, b used) int, err *horde.Error) {
+	switch {
+	case sort != "popular" && sort != "age":
+		return nil, horde.ErrStyleSort
+	case page < 1:
+		return nil, horde.ErrStylePage
+	case sort == "age":
+		return byAge, nil
+	}
+	return byUse, nil
+}
+
+// pageOf cuts a page out of what was found, after sorting it.
+func pageOf[T interface{ used() used }](found []T, order func(a, b used) int, page int) []T {
+	slices.SortFunc(found, func(a, b T) int { return order(a.used(), b.used()) })
+	if page > len(found)/stylesPerPage+1 {
+		return nil
+	}
+	from := (page - 1) * stylesPerPage
+	return found[from:min(from+stylesPerPage, len(found))]
 }
 
 // Styles lists a page of the public styles of a kind.
 func (e *Engine) Styles(ctx context.Context, f StyleFilter) ([]StyleView, error) {
-	order := byUse
-	switch {
-	case f.Sort == "age":
-		order = byAge
-	case f.Sort != "popular":
-		return nil, horde.ErrStyleSort
-	}
-	if f.Page < 1 {
-		return nil, horde.ErrStylePage
+	order, refusal := listing(f.Sort, f.Page)
+	if refusal != nil {
+		return nil, refusal
 	}
 	views := []StyleView{}
 	var waits []*batch
@@ -78,12 +150,7 @@ func (e *Engine) Styles(ctx context.Context, f StyleFilter) ([]StyleView, error)
 				found = append(found, t)
 			}
 		}
-		slices.SortFunc(found, order)
-		if pages := len(found)/stylesPerPage + 1; f.Page > pages {
-			return
-		}
-		from := (f.Page - 1) * stylesPerPage
-		for _, t := range found[from:min(from+stylesPerPage, len(found))] {
+		for _, t := range pageOf(found, order, f.Page) {
 			views, waits = append(views, e.viewStyle(t)), append(waits, e.pending(&t.changed))
 		}
 	}); err != nil {
@@ -96,7 +163,7 @@ func (e *Engine) Styles(ctx context.Context, f StyleFilter) ([]StyleView, error)
 }
 
 // styleByID finds a style; nil is none.
-func (s *state) styleByID(text string) *style {
+func (s *styleIndex) styleByID(text string) *style {
 	id, ok := horde.ParseStyleID(text)
 	if !ok {
 		return nil
@@ -104,39 +171,49 @@ func (s *state) styleByID(text string) *style {
 	return s.styles[id]
 }
 
+// names are the forms in which a name may be kept.
+func names(r horde.StyleReference) []string {
+	if clean := horde.Sanitize(r.Name); clean != r.Name {
+		return []string{r.Name, clean}
+	}
+	return []string{r.Name}
+}
+
 // styleByName finds the style that a name means. Of several it is one of the wanted kind before others, then the most used.
-func (s *state) styleByName(text string, kind horde.Kind) *style {
-	r := horde.ParseStyleReference(text)
+func (s *styleIndex) styleByName(r horde.StyleReference, kind horde.Kind) *style {
 	if !r.Styles || r.Owned && !r.Known {
 		return nil
 	}
-	clean := horde.Sanitize(r.Name)
 	var best *style
-	for _, t := range s.styles {
-		switch {
-		case t.Name != r.Name && t.Name != clean, r.Owned && t.Owner != r.Owner:
-		case best == nil, (t.Kind == kind) != (best.Kind == kind) && t.Kind == kind, (t.Kind == kind) == (best.Kind == kind) && byUse(t, best) < 0:
-			best = t
+	for _, name := range names(r) {
+		for _, t := range s.stylesNamed[name] {
+			switch {
+			case r.Owned && t.Owner != r.Owner:
+			case best == nil, (t.Kind == kind) != (best.Kind == kind) && t.Kind == kind, (t.Kind == kind) == (best.Kind == kind) && byUse(t.used(), best.used()) < 0:
+				best = t
+			}
 		}
 	}
 	return best
 }
 
-// Style shows the style with an id: StyleGetMistmatch for one of the other kind.
-func (e *Engine) Style(ctx context.Context, kind horde.Kind, id string) (StyleView, error) {
+// Style shows the style with an id: StyleGetMistmatch for one of the other kind. key may be empty; an owner's shows more.
+func (e *Engine) Style(ctx context.Context, key string, kind horde.Kind, id string) (StyleView, error) {
 	missing := horde.ErrTextStyleNotFound
 	if kind == horde.Image {
 		missing = horde.ErrImageStyleNotFound
 	}
-	return e.showStyle(ctx, kind, missing, func() *style { return e.styleByID(id) })
+	return e.showStyle(ctx, key, kind, missing, func() *style { return e.styleByID(id) })
 }
 
 // StyleByName shows the style that a name means.
-func (e *Engine) StyleByName(ctx context.Context, kind horde.Kind, name string) (StyleView, error) {
-	return e.showStyle(ctx, kind, horde.ErrStyleNotFound, func() *style { return e.styleByName(name, kind) })
+func (e *Engine) StyleByName(ctx context.Context, key string, kind horde.Kind, name string) (StyleView, error) {
+	return e.showStyle(ctx, key, kind, horde.ErrStyleNotFound, func() *style {
+		return e.styleByName(horde.ParseStyleReference(name), kind)
+	})
 }
 
-func (e *Engine) showStyle(ctx context.Context, kind horde.Kind, missing *horde.Error, find func() *style) (StyleView, error) {
+func (e *Engine) showStyle(ctx context.Context, key string, kind horde.Kind, missing *horde.Error, find func() *style) (StyleView, error) {
 	return change(ctx, e, func() (StyleView, *batch, *horde.Error) {
 		switch t := find(); {
 		case t == nil:
@@ -144,99 +221,34 @@ func (e *Engine) showStyle(ctx context.Context, kind horde.Kind, missing *horde.
 		case t.Kind != kind:
 			return StyleView{}, nil, horde.ErrStyleKind
 		default:
-			return e.viewStyle(t), e.pending(&t.changed), nil
+			v := e.viewStyle(t)
+			if u, err := e.userOf(key); err == nil {
+				v.Own = u.ID == t.Owner && u.ID != horde.Anonymous
+			}
+			return v, e.pending(&t.changed), nil
 		}
 	})
 }
 
-// CreateStyle makes a style of what in holds; its id, owner and times are given here. The caller must be a customizer or trusted.
-func (e *Engine) CreateStyle(ctx context.Context, key string, in horde.Style) (StyleView, error) {
-	switch {
-	case len(in.Models) == 0 || len(in.Models) > horde.MaxStyleModels:
-		return StyleView{}, horde.ErrStyleModels
-	case len(in.Tags) > horde.MaxStyleTags:
-		return StyleView{}, horde.ErrStyleTags
-	}
-	return change(ctx, e, func() (StyleView, *batch, *horde.Error) {
-		u, err := e.userOf(key)
-		switch {
-		case err != nil:
-			return StyleView{}, nil, err
-		case !u.Has(horde.Customizer) && !u.Has(horde.Trusted):
-			return StyleView{}, nil, horde.ErrStylesCustomizer
-		case u.ID == horde.Anonymous:
-			return StyleView{}, nil, horde.ErrStylesAnonForbidden
-		}
-		if err := e.cleanStyle(&in); err != nil {
-			return StyleView{}, nil, err
-		}
-		if u.Has(horde.Deleted) {
-			return StyleView{}, nil, horde.ErrDeletedUser
-		}
-		for _, t := range e.styles {
-			if t.Owner == u.ID && t.Name == in.Name {
-				return StyleView{}, nil, horde.ErrStyleNameTaken
-			}
-		}
-		if err := horde.CheckStylePrompt(in.Kind, in.Prompt); err != nil {
-			return StyleView{}, nil, err
-		}
-		now := time.Now().UTC()
-		in.ID, in.Owner, in.Created, in.Updated = horde.NewStyleID(), u.ID, now, now
-		t := &style{Style: in}
-		e.addStyle(t)
-		e.open.document(styleDocument, t.ID.String(), t)
-		return e.viewStyle(t), e.open, nil
-	})
+// StyleName names a style of an account.
+type StyleName struct {
+	ID   horde.StyleID
+	Name string // the unique one
+	Kind horde.Kind
 }
 
-// cleanStyle sanitises the texts of a style, and makes sets of its tags and models.
-func (e *Engine) cleanStyle(t *horde.Style) *horde.Error {
-	profane := e.Profane(t.Name) || e.Profane(t.Info)
-	clean := func(list []string, limit int) []string {
-		out := make([]string, 0, len(list))
-		for _, text := range list {
-			profane = profane || e.Profane(text)
-			text = horde.Sanitize(text)
-			if r := []rune(text); limit > 0 && len(r) > limit {
-				text = string(r[:limit])
-			}
-			if !slices.Contains(out, text) {
-				out = append(out, text)
-			}
+// namesOfStyles are the styles of an account, the oldest first: the public ones or all.
+func (e *Engine) namesOfStyles(u *user, all bool) []StyleName {
+	var own []*style
+	for _, t := range e.stylesOf[u.ID] {
+		if t.Public || all {
+			own = append(own, t)
 		}
-		return out
 	}
-	t.Name, t.Info = horde.Sanitize(t.Name), horde.Sanitize(t.Info)
-	t.Tags, t.Models = clean(t.Tags, 0), clean(t.Models, maxStyleModel)
-	if profane {
-		return horde.ErrProfaneStyle
+	slices.SortFunc(own, func(a, b *style) int { return byAge(a.used(), b.used()) })
+	list := make([]StyleName, len(own))
+	for i, t := range own {
+		list[i] = StyleName{t.ID, t.UniqueName(u.Alias()), t.Kind}
 	}
-	return nil
-}
-
-// DeleteStyle removes a style, for its owner and for moderators.
-func (e *Engine) DeleteStyle(ctx context.Context, key string, kind horde.Kind, id string) error {
-	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
-		none := struct{}{}
-		u, err := e.userOf(key)
-		if err != nil {
-			return none, nil, err
-		}
-		t := e.styleByID(id)
-		switch {
-		case u.ID == horde.Anonymous:
-			return none, nil, horde.ErrStylesAnonForbidden
-		case t == nil:
-			return none, nil, horde.ErrStyleNotFound
-		case u.ID != t.Owner && !u.Has(horde.Moderator):
-			return none, nil, horde.ErrStyleForbidden
-		case t.Kind != kind:
-			return none, nil, horde.ErrStyleKind
-		}
-		delete(e.styles, t.ID)
-		e.open.forgetDocument(styleDocument, t.ID.String())
-		return none, e.open, nil
-	})
-	return err
+	return list
 }

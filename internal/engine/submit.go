@@ -27,8 +27,9 @@ type Accepted struct {
 	// Message tells that no worker can serve the request now; else it is empty.
 	Message  string
 	Warnings []horde.Warning
-	// Order is, for a dry run, what would be queued and has the price.
+	// Order is, for a dry run, what would be queued and has the price; Style is the style that made it so, or nil.
 	Order *horde.Order
+	Style *StyleName
 }
 
 // submission is what image and text submissions have in common.
@@ -49,7 +50,10 @@ type submission struct {
 	dryRun    bool
 	downgrade bool
 	// fields are the texts for the places of the style; nil where none were sent.
-	fields  map[string]string
+	fields map[string]string
+	// apply makes the submission what a style makes of it, and use is the style then.
+	apply   func(*style) *horde.Error
+	use     *styleUse
 	sources sources
 	// safety is what is thought of the address, where anybody asks.
 	safety moderation.Safety
@@ -59,7 +63,7 @@ type submission struct {
 // for a worker. Refusals are *horde.Error values, in the order of the requests chapter, 8.
 func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmission) (Accepted, error) {
 	ref := e.Reference()
-	sent := *s
+	sent := s // s becomes what a style makes of it
 	fields, refusal := horde.TemplateFields(s.TemplateFields)
 	if refusal != nil {
 		return Accepted{}, refusal
@@ -71,9 +75,20 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		fields: fields, replace: s.ReplacementFilter == nil || *s.ReplacementFilter,
 		sources: sources{image: str(s.SourceImage), mask: str(s.SourceMask), extras: s.ExtraSourceImages},
 	}
+<<<<<<< HEAD
 	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
 		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(u, sub.safety, time.Now())}
 		if err := s.Check(&u.User, ref, door); err != nil {
+=======
+	sub.apply = func(t *style) (err *horde.Error) {
+		if s, err = t.ApplyImage(sent, t.applied.image, t.applied.declared, fields); err == nil {
+			sub.prompt = s.Prompt
+		}
+		return err
+	}
+	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.ModelNames() }, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+		if err := s.Check(u, ref, c.Agent); err != nil {
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 			return nil, err
 		}
 		order := s.Order(&u.User, targets, e.Random.Uint32())
@@ -91,7 +106,7 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 
 // SubmitText takes a text request. See SubmitImage.
 func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmission) (Accepted, error) {
-	sent := *s
+	sent := s // s becomes what a style makes of it
 	fields, refusal := horde.TemplateFields(s.TemplateFields)
 	if refusal != nil {
 		return Accepted{}, refusal
@@ -101,7 +116,17 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 	}
+<<<<<<< HEAD
 	accepted, err := e.submit(ctx, c, &sub, s.Models, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+=======
+	sub.apply = func(t *style) (err *horde.Error) {
+		if s, err = t.ApplyText(sent, t.applied.text, t.applied.declared, fields); err == nil {
+			sub.prompt = s.Prompt
+		}
+		return err
+	}
+	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.Models }, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 		if err := s.Check(); err != nil {
 			return nil, err
 		}
@@ -118,8 +143,13 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 }
 
 // submit admits a submission, stores its source images without the lock, and queues it.
+<<<<<<< HEAD
 func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []string,
 	order func(*user, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
+=======
+func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models func() []string,
+	order func(*horde.User, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 	var (
 		r        *request
 		accepted Accepted
@@ -130,10 +160,25 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		err      error
 	)
 	defer meters.generated(began, s.sources.image != "")
+<<<<<<< HEAD
 	var j *judged
 	if s.kind == horde.Image {
 		if s.safety, err = e.safetyOf(c.Key, c.Addr, true); err != nil {
 			return Accepted{}, err
+=======
+	if err := e.do(func() {
+		var u *user
+		var o *horde.Order
+		var targets []horde.WorkerID
+		if s.style != nil {
+			refusal = e.applyStyle(s)
+		}
+		if refusal == nil {
+			u, targets, refusal = e.admit(c, s)
+		}
+		if refusal == nil {
+			refusal = e.withinConcurrency(u, s.kind, models(), s.results)
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 		}
 		j = e.judge(e.question(s.kind, str(s.prompt), models, s.replace, nil))
 	}
@@ -180,10 +225,15 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 		if again {
 			j = e.judge(ask)
 		}
+<<<<<<< HEAD
 	}
 	if refusal != nil && wait != nil {
 		if err := e.durable(ctx, wait); err != nil {
 			return Accepted{}, unavailable(err)
+=======
+		if refusal == nil && !accepted.DryRun && !s.sources.any() {
+			accepted, wait = e.activate(r, s.use, time.Now().UTC()), e.open
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 		}
 	}
 	if refusal != nil || accepted.DryRun {
@@ -205,7 +255,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []s
 				return
 			}
 			r.unpacked = stored
-			accepted, wait = e.activate(r, time.Now().UTC()), e.open
+			accepted, wait = e.activate(r, s.use, time.Now().UTC()), e.open
 		}); err != nil {
 			return Accepted{}, err
 		}
@@ -241,9 +291,7 @@ func str(p *string) string {
 // admit makes the checks that both kinds have in common, up to the concurrency limit.
 func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde.Error) {
 	switch {
-	case s.style != nil:
-		return nil, nil, horde.ErrStyleNotFound
-	case s.fields != nil:
+	case s.fields != nil && s.style == nil:
 		return nil, nil, horde.ErrTemplateFieldsStyle
 	case e.settings.MaintenanceMode:
 		return nil, nil, horde.ErrMaintenanceMode
@@ -342,7 +390,12 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 	}
 	if s.dryRun {
 		e.book.ReleaseHold(&r.Request)
-		return nil, Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref)), Order: o}, nil
+		a := Accepted{DryRun: true, Kudos: math.RoundToEven(e.Rules.Estimate(o, s.results, ref)), Order: o}
+		if s.use != nil {
+			t := s.use.style
+			a.Style = &StyleName{t.ID, t.Name, t.Kind}
+		}
+		return nil, a, nil
 	}
 	r.unpacked, r.Price = o, horde.NewKudos(e.Rules.Price(o))
 	if s.sources.any() {
@@ -424,8 +477,8 @@ const (
 	flaggedKudosFrom   = 10_00
 )
 
-// activate makes a request visible to workers and charges its tax.
-func (e *Engine) activate(r *request, now time.Time) Accepted {
+// activate makes a request visible to workers, charges its tax and counts the use of its style, nil for none.
+func (e *Engine) activate(r *request, use *styleUse, now time.Time) Accepted {
 	u := r.user
 	balance := e.book.Balance(u.ID).Spendable
 	r.Created, r.Queued = now, now
@@ -438,13 +491,14 @@ func (e *Engine) activate(r *request, now time.Time) Accepted {
 	default:
 		r.Priority = balance.Whole()
 	}
-	tax := kudos.Tax(r.unpacked, false)
+	tax := kudos.Tax(r.unpacked, e.rewards(use, u))
 	r.Order = r.unpacked.Pack()
 	e.addRequest(r)
 	e.open.request(r, true)
 	e.meters.kinds[r.Order.Kind()].accepted.Inc()
 	e.event(e.book.Activate(now, &r.Request, tax))
 	e.charge(r, tax)
+	e.countUse(now, r, use)
 	if u.ID != horde.Anonymous {
 		u.LastActive = now
 		e.open.user(u)

@@ -29,6 +29,8 @@ type UserView struct {
 	Workers []horde.WorkerID
 	// Active are the requests of the account that are alive, by kind.
 	Active map[horde.Kind][]horde.RequestID
+	// Styles are those of the account that the caller may know.
+	Styles []StyleName
 	// Own tells that the caller sees what the account itself sees, All what moderators see.
 	Own, All bool
 }
@@ -167,7 +169,7 @@ func (e *Engine) list(ctx context.Context, sees privilege, choose func() []*user
 func (e *Engine) view(u *user, sees privilege) UserView {
 	v := UserView{
 		User: u.User, Balance: *e.book.Balance(u.ID), Age: time.Since(u.Created), WorkerCount: len(u.workers),
-		Own: sees >= seesOwn, All: sees >= seesAll,
+		Own: sees >= seesOwn, All: sees >= seesAll, Styles: e.namesOfStyles(u, sees >= seesOwn),
 	}
 	if v.Own || u.PublicWorkers {
 		v.Workers = make([]horde.WorkerID, 0, len(u.workers))
@@ -610,6 +612,7 @@ func (e *Engine) wipe(u *user, now time.Time) {
 	for _, w := range u.workers {
 		e.removeWorker(w, now)
 	}
+	e.dropStylesOf(u.ID)
 	delete(e.byKey, u.KeyHash)
 	delete(e.byOAuth, u.OAuthID)
 	delete(e.services, u.PasskeyHash)

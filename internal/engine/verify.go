@@ -111,6 +111,7 @@ func (e *Engine) contradictions(now time.Time) (f findings) {
 	}
 	f.alchemy(e, now)
 	f.accounts(e, held)
+	f.styles(e)
 	return f
 }
 
@@ -316,7 +317,7 @@ func (e *Engine) differences(record *store.State) (f findings) {
 	return f
 }
 
-// documents compares alchemy and the statistics with the record.
+// documents compares alchemy, styles and the statistics with the record.
 func (f *findings) documents(e *Engine, record *store.State) {
 	kept := map[documentKey]documented{}
 	for id, i := range e.interrogations {
@@ -326,7 +327,8 @@ func (f *findings) documents(e *Engine, record *store.State) {
 		kept[documentKey{formDocument, id.String()}] = x
 	}
 	e.keptStatistics(kept)
-	compared := map[string]bool{interrogationDocument: true, formDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
+	e.keptStyles(kept)
+	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
 	for key := range e.open.documents {
 		delete(kept, key)
 	}

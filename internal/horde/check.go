@@ -38,12 +38,24 @@ const (
 )
 
 // Check applies the rules for image requests that go beyond the schema, in the order in which clients know the refusals
+<<<<<<< HEAD
 // (requests chapter, 8.2).
 func (s *ImageSubmission) Check(u *User, ref *Reference, door Door) *Error {
+=======
+// (requests chapter, 8.2). agent is the Client-Agent of the caller.
+func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
+	if err := s.checkSettings(u, ref); err != nil {
+		return err
+	}
+	return s.checkRequest(u, ref, agent)
+}
+
+// checkSettings are the rules that a style has to keep too.
+func (s *ImageSubmission) checkSettings(u *User, ref *Reference) *Error {
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 	p := s.settings()
 	models := s.ModelNames()
-	source, workflow, control := value(s.SourceImage) != "", value(p.Workflow), value(p.ControlType)
-	processing, transparent := s.processing(), value(p.Transparent)
+	workflow, transparent := value(p.Workflow), value(p.Transparent)
 	anyBaseline := func(is func(string) bool) bool {
 		return slices.ContainsFunc(models, func(m string) bool { return is(ref.Baseline(m)) })
 	}
@@ -76,6 +88,18 @@ func (s *ImageSubmission) Check(u *User, ref *Reference, door Door) *Error {
 		if err := checkSpecialModel(m, u, p); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkRequest are the rules that only a request has to keep.
+func (s *ImageSubmission) checkRequest(u *User, ref *Reference, agent string) *Error {
+	p := s.settings()
+	models := s.ModelNames()
+	source, workflow, control := value(s.SourceImage) != "", value(p.Workflow), value(p.ControlType)
+	processing, transparent := s.processing(), value(p.Transparent)
+	anyBaseline := func(is func(string) bool) bool {
+		return slices.ContainsFunc(models, func(m string) bool { return is(ref.Baseline(m)) })
 	}
 	for _, check := range []struct {
 		fails bool

@@ -165,7 +165,7 @@ var (
 // ErrUnavailable is answered while the engine cannot make anything durable.
 var ErrUnavailable = &Error{Status: http.StatusServiceUnavailable, Message: "The horde is recovering. Try again shortly.", RetryAfter: 2e9}
 
-// Refusals of styles (errors chapter, 5.6 and 6; styles chapter, 5.4).
+// Refusals of styles and collections (errors chapter, 5.6 and 6; styles chapter, 5 and 7; newer chapter, 3).
 var (
 	ErrStylePromptMissingVars = refusal(http.StatusBadRequest, "StylePromptMissingVars", "The prompt of an image style needs {p} and {np}, that of a text style {p}.")
 	ErrStyleSort              = refusal(http.StatusBadRequest, "BadRequest", "Styles are sorted by popular or by age.")
@@ -173,11 +173,30 @@ var (
 	ErrStyleModels            = refusal(http.StatusBadRequest, "BadRequest", "A style has 1 to 5 models.")
 	ErrStyleTags              = refusal(http.StatusBadRequest, "BadRequest", "A style has at most 10 tags.")
 	ErrStyleNameTaken         = refusal(http.StatusBadRequest, "BadRequest", "You have a style of this name already.")
+	ErrStyleParams            = refusal(http.StatusBadRequest, "BadRequest", "The params of a style have at most 64 KiB.")
 	ErrProfaneStyle           = refusal(http.StatusBadRequest, "BadRequest", "This text contains profanity.")
 	ErrStyleForbidden         = refusal(http.StatusForbidden, "Forbidden", "This style belongs to somebody else.")
 	ErrStyleKind              = refusal(http.StatusBadRequest, "StyleGetMistmatch", "This style is of the other kind.")
+	ErrStyleMismatch          = refusal(http.StatusBadRequest, "StyleMismatch", "This style is of another kind.")
 	ErrImageStyleNotFound     = refusal(http.StatusNotFound, "Image styleNotFound", "There is no such image style.")
 	ErrTextStyleNotFound      = refusal(http.StatusNotFound, "Text styleNotFound", "There is no such text style.")
 	ErrStylesAnonForbidden    = refusal(http.StatusForbidden, "StylesAnonForbidden", "The anonymous account cannot do this.")
 	ErrStylesCustomizer       = refusal(http.StatusForbidden, "StylesRequiresCustomizer", "Only customizers and trusted accounts may create styles.")
+	ErrExampleURL             = refusal(http.StatusBadRequest, "BadRequest", "The URL of an example must start with https://")
+	ErrExampleOfText          = refusal(http.StatusBadRequest, "BadRequest", "Text styles have no examples.")
+	ErrTooManyExamples        = refusal(http.StatusForbidden, "TooManyStyleExamples", "A style has at most 4 examples.")
+	ErrExampleInUse           = refusal(http.StatusBadRequest, "ExampleURLAlreadyInUse", "The style has an example with this URL already.")
+	ErrExampleNotFound        = refusal(http.StatusNotFound, "Style exampleNotFound", "The style has no such example.")
+	ErrExamplePrimary         = refusal(http.StatusBadRequest, "BadRequest", "A style with examples has a primary one. Make another one primary instead.")
+	ErrCollectionNotFound     = refusal(http.StatusNotFound, "CollectionNotFound", "There is no such collection.")
+	ErrCollectionForbidden    = refusal(http.StatusForbidden, "Forbidden", "This collection belongs to somebody else.")
+	ErrCollectionEmpty        = refusal(http.StatusBadRequest, "BadRequest", "A collection has at least one style.")
+	ErrCollectionMember       = refusal(http.StatusBadRequest, "BadRequest", "There is no such style.")
+	ErrCollectionNameTaken    = refusal(http.StatusBadRequest, "BadRequest", "You have a collection of this name already.")
+	ErrCollectionType         = refusal(http.StatusBadRequest, "BadRequest", "Collections are of type image or text; all lists both.")
+	ErrStyleDeclaration       = refusal(http.StatusBadRequest, "StyleDeclarationInvalid", "What this style declares is not valid any more. Its owner can mend it.")
+	ErrStyleCeiling           = refusal(http.StatusBadRequest, "StyleParameterAboveCeiling", "A parameter is above what this style allows.")
+	ErrStyleOverridable       = refusal(http.StatusBadRequest, "StylePolicyOverridableMisplaced", "overridable goes with override listed only.")
+	ErrTemplateFieldsNone     = refusal(http.StatusBadRequest, "TemplateFieldsMatchNoCollectionStyle", "No style of this collection takes these template_fields.")
+	ErrSharedKeyUnknown       = refusal(http.StatusBadRequest, "SharedKeyInvalid", "There is no such shared key.")
 )

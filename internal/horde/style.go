@@ -45,9 +45,12 @@ type Style struct {
 	Tags     []string        `json:"tags,omitempty"`
 	Models   []string        `json:"models"`
 	Examples []StyleExample  `json:"examples,omitempty"` // the oldest first; of image styles only
-	Uses     int64           `json:"uses"`
-	Created  time.Time       `json:"created"`
-	Updated  time.Time       `json:"updated"`
+	// Policy is what of a request wins over the style; nil is what has always been so. Fields are further places of the prompt.
+	Policy  *StylePolicy `json:"policy,omitempty"`
+	Fields  []StyleField `json:"fields,omitempty"`
+	Uses    int64        `json:"uses"`
+	Created time.Time    `json:"created"`
+	Updated time.Time    `json:"updated"`
 }
 
 // StyleExample is a picture that shows what a style makes. Its URL is only kept, never fetched.
@@ -119,11 +122,12 @@ func CheckStylePrompt(kind Kind, template string) *Error {
 	return nil
 }
 
-// RenderStyle puts a prompt into a template. What is put in is not read again, and all other braces stand as they are.
+// RenderStyle puts a prompt into a template, and texts into the places that the style declares. What is put in is not read again,
+// and all other braces stand as they are.
 //
 // A prompt for images is divided at its first "###" into what is wanted and what is not. The mark is put back where the template
 // has none. In a template for text the mark means nothing, and "{np}" stands for nothing.
-func RenderStyle(kind Kind, template, prompt string) string {
+func RenderStyle(kind Kind, template, prompt string, declared []StyleField, given map[string]string) string {
 	negative := ""
 	if kind == Image {
 		var divided bool
@@ -132,8 +136,46 @@ func RenderStyle(kind Kind, template, prompt string) string {
 			negative = NegativeMark + negative
 		}
 	}
-	return strings.NewReplacer("{p}", prompt, "{np}", negative).Replace(template)
+	places := make([]string, 0, 4+2*len(declared))
+	places = append(places, "{p}", prompt, "{np}", negative)
+	for _, f := range declared {
+		places = append(places, "{"+value(f.Name)+"}", given[value(f.Name)])
+	}
+	return strings.NewReplacer(places...).Replace(template)
 }
 
 // NegativeMark divides a prompt for images from its negative prompt.
 const NegativeMark = "###"
+
+// CollectionID is the random id of a collection.
+type CollectionID struct{ uuid.UUID }
+
+// NewCollectionID returns a fresh random id.
+func NewCollectionID() CollectionID { return CollectionID{uuid.New()} }
+
+// ParseCollectionID is ParseRequestID for collections.
+func ParseCollectionID(s string) (CollectionID, bool) {
+	id, err := uuid.Parse(s)
+	return CollectionID{id}, err == nil
+}
+
+// Collection is a set of styles of one kind. A request that names it is made with one of them.
+type Collection struct {
+	ID      CollectionID `json:"id"`
+	Kind    Kind         `json:"kind"` // that of the styles
+	Owner   UserID       `json:"owner"`
+	Name    string       `json:"name"` // sanitised; unique among the owner's collections
+	Info    string       `json:"info,omitempty"`
+	Public  bool         `json:"public"` // is listed
+	Styles  []StyleID    `json:"styles,omitempty"`
+	Uses    int64        `json:"uses"`
+	Created time.Time    `json:"created"`
+	Updated time.Time    `json:"updated"`
+}
+
+// CollectionChange is what a collection is made of, or what of it is changed. Nil is what was not given.
+type CollectionChange struct {
+	Name, Info *string
+	Public     *bool
+	Styles     []string // ids or names
+}

@@ -29,7 +29,7 @@ func TestRenderStyle(t *testing.T) {
 		{Text, "{p}{np}", "a###b", "a###b"},
 		{Text, "{{x}} {p.a} {p", "a", "{{x}} {p.a} {p"},
 	} {
-		if got := RenderStyle(c.kind, c.template, c.prompt); got != c.want {
+		if got := RenderStyle(c.kind, c.template, c.prompt, nil, nil); got != c.want {
 			t.Errorf("%s %q with %q: %q, want %q", c.kind, c.template, c.prompt, got, c.want)
 		}
 	}
@@ -45,7 +45,7 @@ func TestTheDefaultTemplateChangesNothing(t *testing.T) {
 			prompt += NegativeMark + part.Draw(t, "unwanted")
 		}
 		for _, kind := range []Kind{Image, Text} {
-			if got := RenderStyle(kind, "{p}{np}", prompt); got != prompt {
+			if got := RenderStyle(kind, "{p}{np}", prompt, nil, nil); got != prompt {
 				t.Fatalf("%s: %q became %q", kind, prompt, got)
 			}
 		}

@@ -210,6 +210,18 @@ func (b *Book) Transfer(at time.Time, kind EventKind, key string, from, to horde
 	})
 }
 
+// StyleReward is what the author of a style gets for a request of somebody else.
+const StyleReward horde.Kudos = 2_00
+
+// RewardStyle pays the author of the style that an accepted request was made with. A request is made with one style.
+func (b *Book) RewardStyle(at time.Time, r *horde.Request, author horde.UserID) *Event {
+	return b.post(&Event{
+		Key: "wp:" + r.ID.String() + ":style", Kind: Styled, At: at,
+		Entries: []Entry{{spendable(author), StyleReward}, {Account{Class: SystemTax}, -StyleReward}},
+		Work:    r.Order.Kind(), Owner: author, Credit: StyleReward,
+	})
+}
+
 func spendable(id horde.UserID) Account { return Account{Spendable, id} }
 func escrow(id horde.UserID) Account    { return Account{Escrow, id} }
 
@@ -281,6 +293,10 @@ func (b *Book) Apply(e *Event) {
 		b.Balance(e.User).Details.Recurring += e.Credit
 	case Award:
 		b.Balance(e.User).Details.Awarded += e.Credit
+	case Styled:
+		author := b.Balance(e.Owner)
+		author.Details.Styled += e.Credit
+		author.Records.Styles.Add(e.Work, 1)
 	case Gift:
 		b.Balance(e.User).Details.Gifted -= e.Debit
 		b.Balance(e.Owner).Details.Received += e.Credit

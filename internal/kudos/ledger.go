@@ -92,6 +92,8 @@ const (
 	// Gift is a transfer from one user to another, Donation one to an education account.
 	Gift     EventKind = "gift"
 	Donation EventKind = "donation"
+	// Styled pays the author of a style that somebody else's request was made with.
+	Styled EventKind = "style_reward"
 )
 
 // Event is one movement. Besides its entries it holds all that the counters are made from, so that they can be recomputed.

@@ -28,6 +28,7 @@ var chapters = []struct {
 	{"Images", []string{"/generate/"}},
 	{"Alchemy", []string{"/interrogate/"}},
 	{"News of a request", []string{"/events/"}},
+	{"Styles", []string{"/styles", "/collections", "/collection_by_name"}},
 	{"Accounts", []string{"/find_user", "/users", "/kudos", "/sharedkeys"}},
 	{"Workers", []string{"/workers", "/teams"}},
 	{"Moderation", []string{"/filters", "/operations"}},
@@ -36,7 +37,11 @@ var chapters = []struct {
 }
 
 // order is how the chapters are shown.
+<<<<<<< HEAD
 var order = []string{"Images", "Text", "Alchemy", "News of a request", "Accounts", "Workers", "The horde", "Moderation", "More", "Work for a horde"}
+=======
+var order = []string{"Images", "Text", "Alchemy", "News of a request", "Styles", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
+>>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 
 // describe sorts the operations of version 2 into groups.
 func describe(all []api.Route) []group {

@@ -67,6 +67,8 @@ type plan struct {
 type structPlan struct {
 	fields   map[string]*field
 	required []*field
+	// whole is the field that takes the text of the object; nil for none.
+	whole []int
 }
 
 type field struct {
@@ -109,6 +111,13 @@ func compileStruct(t reflect.Type, open map[reflect.Type]*structPlan) *structPla
 	open[t] = p
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Tag.Get("whole") == "true" {
+			if f.Type != rawType || name != "-" || len(f.Index) > 1 {
+				panic(fmt.Sprintf("body: %s.%s cannot take the whole object", t, f.Name))
+			}
+			p.whole = f.Index
+			continue
+		}
 		if !f.IsExported() || name == "-" || (f.Anonymous && name == "") {
 			continue
 		}

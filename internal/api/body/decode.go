@@ -188,6 +188,7 @@ func (d *decoder) root(plan *structPlan, dst reflect.Value) error {
 }
 
 func (d *decoder) object(plan *structPlan, dst reflect.Value) error {
+	start := d.start()
 	if err := d.enter(); err != nil {
 		return err
 	}
@@ -227,6 +228,11 @@ func (d *decoder) object(plan *structPlan, dst reflect.Value) error {
 	}
 	if _, err := d.json.ReadToken(); err != nil {
 		return err
+	}
+	if plan.whole != nil {
+		text := d.text[start:d.json.InputOffset()]
+		d.nul = d.nul || holdsNUL(text)
+		dst.FieldByIndex(plan.whole).SetBytes(bytes.Clone(text))
 	}
 	for _, f := range plan.required {
 		if seen[f.bit/64]&(1<<(f.bit%64)) == 0 {

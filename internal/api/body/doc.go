@@ -15,12 +15,13 @@
 // fields optional by default and T in place of each [Opt] of T:
 // json, required, minimum, maximum, multipleOf, minLength, maxLength, enum (all five of these are about the items when the
 // field is a slice), minItems, maxItems, uniqueItems. Tags that only document (doc, default, example) are left alone:
-// a published default is never injected. Four tags are ours:
+// a published default is never injected. Five tags are ours:
 //
 //	emptyabsent:"true"   the empty string counts as absent
 //	coerce:"true"        lenient reading of one field, see [Options]
 //	ours:"A,B"           values of an enum beside those that the reference has
 //	repair:"true"        half of a surrogate pair in the text becomes U+FFFD in place of being refused
+//	whole:"true"         of a json.RawMessage that is json:"-": takes the text of the object itself, with what is not declared
 //
 // # What a field may be
 //

@@ -28,6 +28,8 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.users(r)
 	a.workers(r)
 	a.teams(r)
+	a.styles(r)
+	a.collections(r)
 	a.kudos(r)
 	a.status(r)
 	a.stats(r)
@@ -35,6 +37,7 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.filters(r)
 	a.operations(r)
 	a.moderation(r)
+	a.styleContract(r)
 }
 
 const prefix = "/api/v2"

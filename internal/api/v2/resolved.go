@@ -22,8 +22,15 @@ type requestAsyncText struct {
 
 // resolvedRequest is what would be queued, after all that changes a submission on its way.
 type resolvedRequest struct {
-	Prompt string   `json:"prompt" doc:"With the negative prompt, as workers get it."`
-	Models []string `json:"models"`
+	Prompt string         `json:"prompt" doc:"With the negative prompt, as workers get it."`
+	Models []string       `json:"models"`
+	Style  *resolvedStyle `json:"style,omitempty"`
+}
+
+// resolvedStyle is the style that was applied, of a collection the one that was drawn.
+type resolvedStyle struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
 }
 
 type resolvedImage struct {
@@ -39,8 +46,12 @@ type resolvedText struct {
 	Params          *horde.TextSettings `json:"params"`
 }
 
-func resolvedOf(o *horde.Order) resolvedRequest {
-	return resolvedRequest{Prompt: o.Prompt, Models: o.Models}
+func resolvedOf(a engine.Accepted) resolvedRequest {
+	r := resolvedRequest{Prompt: a.Order.Prompt, Models: a.Order.Models}
+	if a.Style != nil {
+		r.Style = &resolvedStyle{a.Style.ID.String(), a.Style.Name}
+	}
+	return r
 }
 
 // resolvedImageOf is nil where it was no dry run.
@@ -48,7 +59,7 @@ func resolvedImageOf(a engine.Accepted, results int) *resolvedImage {
 	if a.Order == nil {
 		return nil
 	}
-	r := &resolvedImage{resolvedRequest: resolvedOf(a.Order), Params: a.Order.Image.Settings(results)}
+	r := &resolvedImage{resolvedRequest: resolvedOf(a), Params: a.Order.Image.Settings(results)}
 	if _, negative, divided := strings.Cut(a.Order.Prompt, "###"); divided {
 		r.NegativePrompt = &negative
 	}
@@ -62,6 +73,6 @@ func resolvedTextOf(a engine.Accepted, results int, fit *string) *resolvedText {
 	params := a.Order.Text.TextSettings
 	params.N = &results
 	return &resolvedText{
-		resolvedRequest: resolvedOf(a.Order), EstimatedTokens: horde.EstimateTokens(a.Order.Prompt), ContextFit: fit, Params: &params,
+		resolvedRequest: resolvedOf(a), EstimatedTokens: horde.EstimateTokens(a.Order.Prompt), ContextFit: fit, Params: &params,
 	}
 }

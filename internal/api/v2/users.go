@@ -205,8 +205,16 @@ func publicUser(v engine.UserView) userPublic {
 		Concurrency: u.Concurrency, WorkerInvited: u.WorkersInvited, WorkerCount: v.WorkerCount,
 		Moderator: u.Has(horde.Moderator), Trusted: u.Has(horde.Trusted), Flagged: u.Has(horde.Flagged),
 		Pseudonymous: u.Class() == horde.ClassPseudonymous, Service: u.Has(horde.Service), Deleted: u.Has(horde.Deleted),
-		Education: u.Has(horde.Education), Customizer: u.Has(horde.Customizer), AccountAge: int64(v.Age.Seconds()), Styles: []userStyle{},
+		Education: u.Has(horde.Education), Customizer: u.Has(horde.Customizer), AccountAge: int64(v.Age.Seconds()), Styles: userStyles(v),
 	}
+}
+
+func userStyles(v engine.UserView) []userStyle {
+	list := make([]userStyle, len(v.Styles))
+	for i, s := range v.Styles {
+		list[i] = userStyle{styleShort{s.Name, s.ID.String()}, s.Kind.String()}
+	}
+	return list
 }
 
 func detailedUser(v engine.UserView) userDetails {
