@@ -29,10 +29,8 @@ var callers = strings.Fields("none wrong anonymous pseudonymous registered trust
 
 // announced are operations that have rows and are neither served nor in the reference's contract.
 var announced = strings.Fields(`
-	GET:/generate/request/{} GET:/generate/text/request/{}
 	GET:/operations/moderation GET:/operations/moderation/prompts POST:/operations/moderation/prompts/{}/notes
 	GET:/operations/moderation/worker_suspicion_events
-	GET:/status/sampler_constraints GET:/status/style_contract
 `)
 
 // roleRow is one row of the matrix.
@@ -252,6 +250,9 @@ func tryRoles(t *testing.T, rows []*roleRow) map[*roleRow]map[string]string {
 		got[r] = map[string]string{}
 		t.Run(fmt.Sprintf("%s %s", r.method, r.path), func(t *testing.T) {
 			s := s.in(t)
+			if !cast.sharing && strings.Contains(strings.Join(r.bodies, ""), "<shared key>") {
+				t.Skip("there are no shared keys")
+			}
 			for i, body := range r.bodies {
 				for _, c := range callers {
 					if said := s.tryRole(r, body, c, &cast); i == 0 {

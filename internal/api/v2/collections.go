@@ -32,7 +32,7 @@ type collectionDeleteInput struct {
 
 type collectionPost struct {
 	api.Key
-	Body inputModelCollection
+	Body newCollection
 }
 
 type collectionPatch struct {
@@ -46,6 +46,14 @@ type inputModelCollection struct {
 	Info   *string  `json:"info" minLength:"1" maxLength:"1000"`
 	Public *bool    `json:"public" default:"true" doc:"Whether the collection is listed."`
 	Styles []string `json:"styles" minLength:"1" doc:"Ids or names of styles, all for images or all for texts."`
+}
+
+// newCollection is inputModelCollection where a collection needs all that it cannot be without.
+type newCollection struct {
+	Name   *string  `json:"name" required:"true" minLength:"1" maxLength:"100" published:"required=false"`
+	Info   *string  `json:"info" minLength:"1" maxLength:"1000"`
+	Public *bool    `json:"public" default:"true" doc:"Whether the collection is listed."`
+	Styles []string `json:"styles" required:"true" minLength:"1" doc:"Ids or names of styles, all for images or all for texts." published:"required=false"`
 }
 
 type responseModelCollection struct {
@@ -136,16 +144,11 @@ func (a *API) listCollections(ctx context.Context, c *api.Call[collectionsInput]
 }
 
 func (a *API) createCollection(ctx context.Context, c *api.Call[collectionPost]) (int, *styleModify, error) {
-	in := &c.In.Body
-	switch {
-	case in.Name == nil:
-		return 0, nil, missing("name")
-	case in.Styles == nil:
-		return 0, nil, missing("styles")
-	case c.NUL:
+	if c.NUL {
 		return 0, nil, horde.ErrNulByte
 	}
-	id, err := a.engine.CreateCollection(ctx, c.In.APIKey, collectionChange(in))
+	in := inputModelCollection(c.In.Body)
+	id, err := a.engine.CreateCollection(ctx, c.In.APIKey, collectionChange(&in))
 	return modified(engine.StyleChanged{ID: id, Warnings: []horde.Warning{}}, err)
 }
 

@@ -39,6 +39,8 @@ var models = []schema.Model{
 	schema.Named[textStylePatch]("ModelStylePatchKobold"),
 	schema.Named[shownImageStyle]("ModelStyleInputStable"),
 	schema.Named[shownTextStyle]("ModelStyleInputKobold"),
+	schema.Named[newCollection]("InputModelCollection"),
+	schema.Named[newExample]("InputStyleExamplePost"),
 	schema.Named[styleDeclared](""),
 	schema.Named[styleOwned](""),
 	schema.Named[resolvedStyle]("ResolvedRequestStyle"),

@@ -187,6 +187,12 @@ type inputStyleExamplePost struct {
 	Primary *bool   `json:"primary"`
 }
 
+// newExample is inputStyleExamplePost where all is needed.
+type newExample struct {
+	URL     *string `json:"url" required:"true" published:"required=false"`
+	Primary *bool   `json:"primary" required:"true" published:"required=false"`
+}
+
 type styleExample struct {
 	inputStyleExamplePost
 	ID string `json:"id"`
@@ -195,7 +201,7 @@ type styleExample struct {
 type examplePostInput struct {
 	api.Key
 	ID   string `path:"style_id"`
-	Body inputStyleExamplePost
+	Body newExample
 }
 
 type examplePatchInput struct {
@@ -500,15 +506,10 @@ func (a *API) changeTextStyle(ctx context.Context, c *api.Call[textStylePatchInp
 }
 
 func (a *API) addExample(ctx context.Context, c *api.Call[examplePostInput]) (int, *styleModify, error) {
-	in := &c.In.Body
-	switch {
-	case in.URL == nil:
-		return 0, nil, missing("url")
-	case in.Primary == nil:
-		return 0, nil, missing("primary")
-	case c.NUL:
+	if c.NUL {
 		return 0, nil, horde.ErrNulByte
 	}
+	in := &c.In.Body
 	id, err := a.engine.AddExample(ctx, c.In.APIKey, c.In.ID, *in.URL, *in.Primary)
 	return modified(engine.StyleChanged{ID: id, Warnings: []horde.Warning{}}, err)
 }
