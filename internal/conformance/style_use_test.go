@@ -298,6 +298,7 @@ func TestNewer6StylePolicies(t *testing.T) {
 	resolved("image", listed, fields{"steps": 30, "cfg_scale": 9, "n": 4, "width": 768}, fields{"steps": 30, "cfg_scale": 5, "n": 4, "width": 512})
 	resolved("image", listed, fields{}, fields{"steps": 20})
 	s.refused(dry("image", listed, fields{"steps": 31}), http.StatusBadRequest, "StyleParameterAboveCeiling")
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": "x", "style": listed, "params": fields{"steps": 31}}), http.StatusBadRequest, "StyleParameterAboveCeiling")
 	s.refused(dry("image", listed, fields{"n": 5}), http.StatusBadRequest, "StyleParameterAboveCeiling")
 
 	all := s.want(make("image", `{"override":"all","ceilings":{"width":1024,"n":null}}`), http.StatusOK).str("id")
@@ -431,4 +432,22 @@ func TestStylesGoWithTheirOwner(t *testing.T) {
 			s.away(time.Minute)
 		}
 	})
+}
+
+// The filters see what the style makes of a prompt.
+func TestStylesAreFilteredAsTheyAreRendered(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	author, u, mod := s.user(0, horde.Customizer), s.user(10_000, 0), s.user(0, horde.Moderator)
+	s.want(s.call("PUT", "/filters", mod, `{"regex":"quixotle","filter_type":10,"description":"a word"}`), http.StatusOK)
+	s.want(s.call("PUT", "/filters", mod, `{"regex":"zwieback","filter_type":11,"description":"another word"}`), http.StatusOK)
+	bad := s.style("image", author, fields{"prompt": "a quixotle of zwieback, {p}{np}"})
+	for _, more := range []fields{{}, {"dry_run": true}} {
+		a := s.call("POST", "/generate/async", u, fields{"prompt": "x", "style": bad, "replacement_filter": false}.with(more))
+		s.refused(a, http.StatusBadRequest, "CorruptPrompt")
+	}
+	s.shows(s.get("/styles/image/"+bad, account{}), fields{"use_count": 0})
+	good := s.style("image", author, fields{"prompt": "{p}{np}, calm"})
+	s.image(u, fields{"prompt": "x", "style": good})
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": "quixotle zwieback", "style": good, "replacement_filter": false}), http.StatusBadRequest, "CorruptPrompt")
 }

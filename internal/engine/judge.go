@@ -43,7 +43,7 @@ func (e *Engine) rule(c Caller, u *user, s *submission, models []string, j *judg
 	}
 	v := moderation.Evidence{
 		Kind: s.kind, User: &u.ID, ProxiedAccount: str(s.proxied), Models: models, Reason: moderation.ReasonModel,
-		Outcome: moderation.OutcomeRejected, Submitted: str(s.prompt), Judged: j.question.Prompt,
+		Outcome: moderation.OutcomeRejected, Submitted: str(s.sent), Judged: j.question.Prompt,
 	}
 	refusal := horde.ErrUnethicalPrompt
 	switch j.Ruling {

@@ -35,7 +35,8 @@ type Accepted struct {
 // submission is what image and text submissions have in common.
 type submission struct {
 	kind       horde.Kind
-	prompt     *string
+	prompt     *string // what a style has made of it, once that is known
+	sent       *string // the prompt as it came
 	style      *string
 	webhook    *string
 	proxied    *string
@@ -69,26 +70,22 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		return Accepted{}, refusal
 	}
 	sub := submission{
-		kind: horde.Image, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
+		kind: horde.Image, prompt: s.Prompt, sent: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 		fields: fields, replace: s.ReplacementFilter == nil || *s.ReplacementFilter,
 		sources: sources{image: str(s.SourceImage), mask: str(s.SourceMask), extras: s.ExtraSourceImages},
 	}
-<<<<<<< HEAD
-	accepted, err := e.submit(ctx, c, &sub, s.ModelNames(), func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
-		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(u, sub.safety, time.Now())}
-		if err := s.Check(&u.User, ref, door); err != nil {
-=======
-	sub.apply = func(t *style) (err *horde.Error) {
-		if s, err = t.ApplyImage(sent, t.applied.image, t.applied.declared, fields); err == nil {
-			sub.prompt = s.Prompt
+	sub.apply = func(t *style) *horde.Error {
+		styled, err := t.ApplyImage(sent, t.applied.image, t.applied.declared, fields)
+		if err == nil {
+			s, sub.prompt = styled, styled.Prompt
 		}
 		return err
 	}
-	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.ModelNames() }, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
-		if err := s.Check(u, ref, c.Agent); err != nil {
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
+	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.ModelNames() }, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
+		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(u, sub.safety, time.Now())}
+		if err := s.Check(&u.User, ref, door); err != nil {
 			return nil, err
 		}
 		order := s.Order(&u.User, targets, e.Random.Uint32())
@@ -112,21 +109,18 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 		return Accepted{}, refusal
 	}
 	sub := submission{
-		kind: horde.Text, fields: fields, prompt: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
+		kind: horde.Text, fields: fields, prompt: s.Prompt, sent: s.Prompt, style: s.Style, webhook: s.Webhook, proxied: s.ProxiedAccount,
 		extras: len(s.ExtraSourceImages), workers: s.Workers, results: s.Results(),
 		noBatching: is(s.DisableBatching), dryRun: is(s.DryRun), downgrade: is(s.AllowDowngrade),
 	}
-<<<<<<< HEAD
-	accepted, err := e.submit(ctx, c, &sub, s.Models, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
-=======
-	sub.apply = func(t *style) (err *horde.Error) {
-		if s, err = t.ApplyText(sent, t.applied.text, t.applied.declared, fields); err == nil {
-			sub.prompt = s.Prompt
+	sub.apply = func(t *style) *horde.Error {
+		styled, err := t.ApplyText(sent, t.applied.text, t.applied.declared, fields)
+		if err == nil {
+			s, sub.prompt = styled, styled.Prompt
 		}
 		return err
 	}
-	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.Models }, func(u *horde.User, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
+	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.Models }, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
 		if err := s.Check(); err != nil {
 			return nil, err
 		}
@@ -143,13 +137,8 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 }
 
 // submit admits a submission, stores its source images without the lock, and queues it.
-<<<<<<< HEAD
-func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models []string,
+func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf func() []string,
 	order func(*user, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
-=======
-func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models func() []string,
-	order func(*horde.User, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 	var (
 		r        *request
 		accepted Accepted
@@ -160,27 +149,14 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models fun
 		err      error
 	)
 	defer meters.generated(began, s.sources.image != "")
-<<<<<<< HEAD
 	var j *judged
 	if s.kind == horde.Image {
 		if s.safety, err = e.safetyOf(c.Key, c.Addr, true); err != nil {
 			return Accepted{}, err
-=======
-	if err := e.do(func() {
-		var u *user
-		var o *horde.Order
-		var targets []horde.WorkerID
-		if s.style != nil {
-			refusal = e.applyStyle(s)
 		}
-		if refusal == nil {
-			u, targets, refusal = e.admit(c, s)
+		if s.style == nil { // what a style makes of the prompt is not known yet
+			j = e.judge(e.question(s.kind, str(s.prompt), modelsOf(), s.replace, nil))
 		}
-		if refusal == nil {
-			refusal = e.withinConcurrency(u, s.kind, models(), s.results)
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
-		}
-		j = e.judge(e.question(s.kind, str(s.prompt), models, s.replace, nil))
 	}
 	var ask moderation.Question
 	for again := true; again; {
@@ -190,7 +166,13 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models fun
 			var o *horde.Order
 			var targets []horde.WorkerID
 			now := time.Now().UTC()
-			u, targets, refusal = e.admit(c, s)
+			if s.style != nil && s.use == nil {
+				refusal = e.applyStyle(s)
+			}
+			if refusal == nil {
+				u, targets, refusal = e.admit(c, s)
+			}
+			models := modelsOf()
 			if refusal == nil {
 				refusal = e.withinConcurrency(u, s.kind, models, s.results)
 			}
@@ -217,7 +199,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models fun
 				r, accepted, refusal = e.enter(c, u, o, s)
 			}
 			if refusal == nil && !accepted.DryRun && !s.sources.any() {
-				accepted, wait = e.activate(r, now), e.open
+				accepted, wait = e.activate(r, s.use, now), e.open
 			}
 		}); err != nil {
 			return Accepted{}, err
@@ -225,15 +207,10 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, models fun
 		if again {
 			j = e.judge(ask)
 		}
-<<<<<<< HEAD
 	}
 	if refusal != nil && wait != nil {
 		if err := e.durable(ctx, wait); err != nil {
 			return Accepted{}, unavailable(err)
-=======
-		if refusal == nil && !accepted.DryRun && !s.sources.any() {
-			accepted, wait = e.activate(r, s.use, time.Now().UTC()), e.open
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 		}
 	}
 	if refusal != nil || accepted.DryRun {

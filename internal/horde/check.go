@@ -38,21 +38,16 @@ const (
 )
 
 // Check applies the rules for image requests that go beyond the schema, in the order in which clients know the refusals
-<<<<<<< HEAD
 // (requests chapter, 8.2).
 func (s *ImageSubmission) Check(u *User, ref *Reference, door Door) *Error {
-=======
-// (requests chapter, 8.2). agent is the Client-Agent of the caller.
-func (s *ImageSubmission) Check(u *User, ref *Reference, agent string) *Error {
 	if err := s.checkSettings(u, ref); err != nil {
 		return err
 	}
-	return s.checkRequest(u, ref, agent)
+	return s.checkRequest(u, ref, door)
 }
 
 // checkSettings are the rules that a style has to keep too.
 func (s *ImageSubmission) checkSettings(u *User, ref *Reference) *Error {
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
 	p := s.settings()
 	models := s.ModelNames()
 	workflow, transparent := value(p.Workflow), value(p.Transparent)
@@ -93,7 +88,7 @@ func (s *ImageSubmission) checkSettings(u *User, ref *Reference) *Error {
 }
 
 // checkRequest are the rules that only a request has to keep.
-func (s *ImageSubmission) checkRequest(u *User, ref *Reference, agent string) *Error {
+func (s *ImageSubmission) checkRequest(u *User, ref *Reference, door Door) *Error {
 	p := s.settings()
 	models := s.ModelNames()
 	source, workflow, control := value(s.SourceImage) != "", value(p.Workflow), value(p.ControlType)

@@ -37,11 +37,7 @@ var chapters = []struct {
 }
 
 // order is how the chapters are shown.
-<<<<<<< HEAD
-var order = []string{"Images", "Text", "Alchemy", "News of a request", "Accounts", "Workers", "The horde", "Moderation", "More", "Work for a horde"}
-=======
-var order = []string{"Images", "Text", "Alchemy", "News of a request", "Styles", "Accounts", "Workers", "The horde", "More", "Work for a horde"}
->>>>>>> 0e33bd0 (Styles and collections: made, listed, changed and applied to requests; uses are counted and rewarded; policies and template fields)
+var order = []string{"Images", "Text", "Alchemy", "News of a request", "Styles", "Accounts", "Workers", "The horde", "Moderation", "More", "Work for a horde"}
 
 // describe sorts the operations of version 2 into groups.
 func describe(all []api.Route) []group {
