@@ -438,10 +438,9 @@ func TestStylesGoWithTheirOwner(t *testing.T) {
 func TestStylesAreFilteredAsTheyAreRendered(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	author, u, mod := s.user(0, horde.Customizer), s.user(10_000, 0), s.user(0, horde.Moderator)
-	s.want(s.call("PUT", "/filters", mod, `{"regex":"quixotle","filter_type":10,"description":"a word"}`), http.StatusOK)
-	s.want(s.call("PUT", "/filters", mod, `{"regex":"zwieback","filter_type":11,"description":"another word"}`), http.StatusOK)
-	bad := s.style("image", author, fields{"prompt": "a quixotle of zwieback, {p}{np}"})
+	author, u := s.user(0, horde.Customizer), s.user(0, horde.Moderator) // whose address gets no time-out
+	s.exampleFilters(u)
+	bad := s.style("image", author, fields{"prompt": "a zebracorn in vermillex, {p}{np}"})
 	for _, more := range []fields{{}, {"dry_run": true}} {
 		a := s.call("POST", "/generate/async", u, fields{"prompt": "x", "style": bad, "replacement_filter": false}.with(more))
 		s.refused(a, http.StatusBadRequest, "CorruptPrompt")
@@ -449,5 +448,5 @@ func TestStylesAreFilteredAsTheyAreRendered(t *testing.T) {
 	s.shows(s.get("/styles/image/"+bad, account{}), fields{"use_count": 0})
 	good := s.style("image", author, fields{"prompt": "{p}{np}, calm"})
 	s.image(u, fields{"prompt": "x", "style": good})
-	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": "quixotle zwieback", "style": good, "replacement_filter": false}), http.StatusBadRequest, "CorruptPrompt")
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": "zebracorn vermillex", "style": good, "replacement_filter": false}), http.StatusBadRequest, "CorruptPrompt")
 }
