@@ -20,12 +20,17 @@ type Modes struct {
 
 // Modes tells how the switches stand. An empty key sees what everybody does; any other must be a moderator's.
 func (e *Engine) Modes(ctx context.Context, key string) (Modes, error) {
+	return e.ModesFor(ctx, Authority{Key: key})
+}
+
+// ModesFor is Modes for whoever by names.
+func (e *Engine) ModesFor(ctx context.Context, by Authority) (Modes, error) {
 	return change(ctx, e, func() (Modes, *batch, *horde.Error) {
 		m := Modes{Maintenance: e.settings.MaintenanceMode, InviteOnly: e.settings.InviteOnlyMode}
-		if key == "" {
+		if by == (Authority{}) {
 			return m, nil, nil
 		}
-		caller, err := e.userOf(key)
+		caller, err := e.callerBy(by)
 		switch {
 		case err != nil:
 			return Modes{}, nil, err
@@ -46,7 +51,7 @@ func (e *Engine) SetModes(ctx context.Context, by Authority, c *horde.ModesChang
 
 func (e *Engine) setModes(by Authority, c *horde.ModesChange) *horde.Error {
 	if !by.Operator {
-		caller, err := e.userOf(by.Key)
+		caller, err := e.callerBy(by)
 		switch {
 		case err != nil:
 			return err

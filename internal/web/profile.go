@@ -29,7 +29,9 @@ type profile struct {
 	Deleted    bool
 	Erasable   bool
 	ErasedFrom string
-	Moderator  bool
+	// Moderator tells that the account may set the modes of the horde, which stand as they are shown.
+	Moderator        bool
+	Raid, InviteOnly bool
 }
 
 type profileWorker struct {
@@ -74,6 +76,14 @@ func (p *pages) profile(w http.ResponseWriter, req *http.Request, status int, v 
 	}
 	from := u.User.LastActive.Add(engine.WipeAfter)
 	shown.Erasable, shown.ErasedFrom = !time.Now().Before(from), from.Format("2 January 2006")
+	if shown.Moderator {
+		modes, err := p.Accounts.ModesFor(req.Context(), engine.Authority{SignedIn: v.Who.signedIn()})
+		if err != nil {
+			p.router.WriteError(w, req, err)
+			return
+		}
+		shown.InviteOnly, shown.Raid = modes.InviteOnly, modes.Raid != nil && *modes.Raid
+	}
 	for i, id := range u.Workers {
 		if i == maxProfileWorkers {
 			break
@@ -122,6 +132,11 @@ func (p *pages) changeProfile(w http.ResponseWriter, req *http.Request) {
 		}
 		if err = p.Accounts.DeleteUser(req.Context(), by, id); err == nil {
 			v.Done = "Your account is marked for deletion."
+		}
+	case "modes":
+		raid, invite := req.PostForm.Get("raid") == "yes", req.PostForm.Get("invite") == "yes"
+		if err = p.Accounts.SetModes(req.Context(), by, &horde.ModesChange{RaidMode: &raid, InviteOnlyMode: &invite}); err == nil {
+			v.Done = "The modes are set."
 		}
 	case "undelete":
 		yes := true

@@ -80,3 +80,12 @@ func (a *Authority) Write(t testing.TB, dir, name string, lasts time.Duration) {
 		}
 	}
 }
+
+// WriteAuthority writes the certificate of the authority, for programs that are to trust it.
+func (a *Authority) WriteAuthority(t testing.TB, file string) {
+	t.Helper()
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

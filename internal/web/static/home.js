@@ -189,7 +189,15 @@ $('forget').addEventListener('click', () => {
 // null when there is none.
 let running = null;
 
+// A style that a link to the page named: it says how, so only what is asked for is sent with it.
+const asked = new URLSearchParams(location.search);
+const style = asked.get('style') ? { id: asked.get('style'), kind: asked.get('kind') === 'text' ? 'text' : 'image' } : null;
+
 function orderOf(kind) {
+  if (style?.kind === kind) {
+    const order = { prompt: $(`${kind}-prompt`).value, style: style.id };
+    return kind === 'text' ? order : { ...order, nsfw: false, censor_nsfw: true, r2: true };
+  }
   const text = id => $(id).value.trim();
   const models = text(`${kind}-model`) ? [text(`${kind}-model`)] : [];
   if (kind === 'text') {
@@ -372,6 +380,12 @@ async function show(kind, order, status) {
   } catch {
     fail('The image is made, but it could not be loaded. The download may work.');
   }
+}
+
+if (style) {
+  form.elements.kind.value = style.kind;
+  $('style-note').hidden = false;
+  $('style-name').textContent = asked.get('name') || style.id;
 }
 
 // Browsers keep what was in a form across reloads.
