@@ -72,7 +72,7 @@ func TestPagesFitEveryScreenInLightAndDark(t *testing.T) {
 			for _, d.dark = range []bool{false, true} {
 				b.on(d)
 				look := fmt.Sprintf("%s %s", name, map[bool]string{true: "dark", false: "light"}[d.dark])
-				if over := see[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+				if over := see[int64](b, "document.documentElement.scrollWidth") - d.width; over > 0 {
 					t.Errorf("%s, %s: %d pixels too wide", path, look, over)
 				}
 				if pale := see[[]string](b, faint); len(pale) > 0 {

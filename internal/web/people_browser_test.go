@@ -38,6 +38,7 @@ func TestTheAccountInABrowser(t *testing.T) {
 	b := open(t, s, desktop)
 	b.elsewhere(service.Issuer)
 	b.tolerate("/favicon.ico") // the login service has none
+	b.tolerate("status of 404") // the tab still has the key that was replaced
 	b.visit("/register")
 	b.shot("register")
 	b.click("a[href='/oidc/register']")
@@ -55,10 +56,16 @@ func TestTheAccountInABrowser(t *testing.T) {
 	b.visit("/profile")
 	online(t, s, "model", "text model")
 	b.until("document.querySelector('h1')?.textContent === 'Ada#1'")
+	b.fill("#key", "0000000000")
+	b.click("#unlock button")
+	b.until("document.querySelector('#key-problem').textContent.includes('not the one of this account')")
+	b.fill("#key", key)
+	b.click("#unlock button")
+	b.until("!document.querySelector('#with-key').hidden")
 	for name, d := range map[string]device{"phone": phone, "desktop": desktop} {
 		for _, d.dark = range []bool{false, true} {
 			b.on(d)
-			if over := see[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+			if over := see[int64](b, "document.documentElement.scrollWidth") - d.width; over > 0 {
 				t.Errorf("%s: %d pixels too wide", name, over)
 			}
 			if pale := see[[]string](b, faint); len(pale) > 0 {

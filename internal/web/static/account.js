@@ -123,6 +123,7 @@ async function unlock() {
   $('with-key').hidden = true;
   if (!key) return;
   await attempt('key-problem', async () => {
+    if (sessionStorage.getItem('key') === key) sessionStorage.removeItem('key'); // unless it is still good
     await refresh();
     sessionStorage.setItem('key', key);
   });
