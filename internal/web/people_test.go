@@ -570,3 +570,28 @@ func TestCookiesOverTLSAreBoundToTheHost(t *testing.T) {
 		t.Errorf("the cookie %q has a domain", cookie)
 	}
 }
+
+func TestAddressesInTimeOutCannotRegister(t *testing.T) {
+	t.Parallel()
+	_, s := openID(t)
+	ada := visitor(t, s)
+	ada.login("ada", "register")
+	key := ada.register("Ada")
+	_, moderator := s.User("mod", 0, horde.Moderator)
+	if a := s.Call("POST", "/operations/ipaddr", moderator, map[string]any{"ipaddr": "127.0.0.1", "hours": 1}); a.Status != http.StatusOK {
+		t.Fatalf("a time-out: %d %s", a.Status, a.Text)
+	}
+	for name, p := range map[string]*person{"a stranger": visitor(t, s), "somebody who is logged in": ada} {
+		page := p.send("/register", url.Values{"username": {"Mallory"}})
+		if page.Status != http.StatusOK || !strings.Contains(page.Text, "in timeout") || newKey.MatchString(page.Text) {
+			t.Errorf("%s: %d %s", name, page.Status, page.Text)
+		}
+	}
+	if opens(t, s, key) != "Ada#1" {
+		t.Error("the key was replaced")
+	}
+	if a := s.Call("DELETE", "/operations/ipaddr", moderator, map[string]any{"ipaddr": "127.0.0.1"}); a.Status != http.StatusOK {
+		t.Fatalf("its end: %d %s", a.Status, a.Text)
+	}
+	visitor(t, s).register("Bob")
+}

@@ -105,6 +105,15 @@ func (p *pages) signUp(w http.ResponseWriter, req *http.Request) {
 	if len(names[0]) <= maxEcho {
 		v.Name = names[0]
 	}
+	if err := p.Accounts.Barred(p.router.Caller(req).Addr); err != nil {
+		var barred *horde.Error
+		if !errors.As(err, &barred) || barred.RC != horde.ErrTimeoutIP.RC {
+			p.router.WriteError(w, req, err)
+			return
+		}
+		p.problem(w, req, http.StatusOK, "register", v, barred.Message)
+		return
+	}
 	if v.Who == nil && p.riddles.Bits() > 0 {
 		if err := p.riddles.Check(req.PostForm.Get("challenge"), req.PostForm.Get("work"), p.address(req)); err != nil {
 			p.problem(w, req, http.StatusOK, "register", v, "The small riddle that your browser solves for this page was not solved, or is too old. Please send the form again.")
