@@ -37,7 +37,7 @@ func TestTheAccountInABrowser(t *testing.T) {
 	})
 	b := open(t, s, desktop)
 	b.elsewhere(service.Issuer)
-	b.tolerate("/favicon.ico") // the login service has none
+	b.tolerate("/favicon.ico")  // the login service has none
 	b.tolerate("status of 404") // the tab still has the key that was replaced
 	b.visit("/register")
 	b.shot("register")
