@@ -223,6 +223,9 @@ func (e *Engine) nameCollection(u *user, own *collection, name, info string) (st
 		return "", "", horde.ErrProfaneStyle
 	}
 	name, info = horde.Sanitize(name), horde.Sanitize(info)
+	if horde.Blank(name) {
+		return "", "", blankName("name")
+	}
 	if other := e.collectionsOf[u.ID][name]; other != nil && other != own {
 		return "", "", horde.ErrCollectionNameTaken
 	}

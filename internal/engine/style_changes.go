@@ -125,8 +125,11 @@ func (e *Engine) cleanStyle(t *horde.Style) *horde.Error {
 		description := horde.Sanitize(*f.Description)
 		t.Fields[i].Description = &description
 	}
-	if profane {
+	switch {
+	case profane:
 		return horde.ErrProfaneStyle
+	case horde.Blank(t.Name):
+		return blankName("name")
 	}
 	return nil
 }
