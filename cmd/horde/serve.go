@@ -125,6 +125,10 @@ type serverFlags struct {
 	KeepEvidence   bool     `env:"HORDE_KEEP_EVIDENCE" default:"true" negatable:"" help:"Keep refused and reported prompts, with the addresses they came from, for moderators: for 30 days, what they write on for longer."`
 	ProblemExempt  []string `env:"HORDE_PROBLEM_EXEMPT" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) of which reports of workers are not counted."`
 	ServiceIPs     []string `env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
+	Sharing        string   `env:"HORDE_SHARING" enum:"off,beta_only,opt_in" default:"beta_only" help:"Which images become public, for people to rate: none (off), those of models that are compared in pairs (beta_only), or also those of which the client says so (opt_in)."`
+	Pairs          []string `name:"pair" env:"HORDE_PAIR_MODELS" placeholder:"MODEL" help:"Models of which each request makes two images, by two pipelines of the worker, to be compared."`
+	RatingsURL     string   `name:"ratings-url" env:"HORDE_RATINGS_URL" placeholder:"URL" help:"The API of a ratings service in another program, which gets what clients say of shared images: https://ratings.example/api/v1"`
+	RatingsSecret  string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
 
 	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
 	AccessLog     bool       `env:"HORDE_ACCESS_LOG" help:"Log each call."`
@@ -241,6 +245,13 @@ func (f *serverFlags) node() (node.Config, error) {
 	if cfg.KeySalt, err = secret(cfg.KeySalt, "HORDE_KEY_SALT"); err != nil {
 		return cfg, err
 	}
+	if cfg.RatingsSecret, err = secret(f.RatingsSecret, "HORDE_RATINGS_SECRET"); err != nil {
+		return cfg, err
+	}
+	if u := f.RatingsURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+		return cfg, errors.New("--ratings-url must begin with https:// or http://")
+	}
+	cfg.Sharing, cfg.Pairs, cfg.RatingsURL = horde.Sharing(f.Sharing), f.Pairs, f.RatingsURL
 	sessionKey, err := secret(f.SessionKey, "HORDE_SESSION_KEY")
 	if err != nil {
 		return cfg, err

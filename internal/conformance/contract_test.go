@@ -16,7 +16,6 @@ import (
 // missing are the operations of the contract that are not served. One that is served must not be listed: the list only ever
 // shrinks.
 var missing = strings.Fields(`
-	post:/v2/generate/rate/{id}
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
 	get:/v2/workers/messages post:/v2/workers/messages

@@ -94,6 +94,7 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 			delete(j.worker.tricked, r.ID)
 		}
 	}
+	e.forgetShown(r.ID)
 	delete(e.requests, r.ID)
 	delete(r.user.requests, r)
 	isNew, noted := e.open.requests[r]

@@ -185,6 +185,9 @@ func (e *Engine) deliver(ctx context.Context, key string, d *delivery) (float64,
 	if o.order != nil {
 		took(e.meters.calls[o.order.Kind].delivered, waiting)
 	}
+	if o.public != nil && e.Ratings != nil {
+		e.Ratings.Share(*o.public)
+	}
 	if notice {
 		e.notify(ctx, *o.delivered, o.order)
 	}
@@ -199,6 +202,8 @@ type outcome struct {
 	// delivered is a copy of the job if its result was accepted, and order what it was made for.
 	delivered *horde.Job
 	order     *horde.Order
+	// public describes the image if everybody may see it.
+	public *horde.SharedImage
 }
 
 // end moves a job to its last state, if it is not there already.
@@ -234,6 +239,9 @@ func (e *Engine) end(key string, d *delivery, now time.Time) outcome {
 	if !j.Decoy {
 		delivered := j.Job
 		o.delivered = &delivered
+		if s, ok := e.sharedImage(j.request, j, o.order); ok {
+			o.public = &s
+		}
 	}
 	return o
 }

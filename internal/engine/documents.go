@@ -32,6 +32,8 @@ const (
 	evidenceDocument = "evidence"
 	reportDocument   = "suspicion"
 	countersDocument = "moderation"
+	// shownDocument is a [shown].
+	shownDocument = "shown"
 )
 
 // documentKey names a document.
@@ -85,6 +87,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addInterrogation)
 	case formDocument:
 		err = restore(d, s.addForm)
+	case shownDocument:
+		err = restore(d, s.addShown)
 	case minuteDocument, hourDocument, pastDocument:
 		err = s.addStatistics(d)
 	case filterDocument:

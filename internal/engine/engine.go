@@ -87,6 +87,11 @@ type Config struct {
 	Leading func() bool
 	// KeySalt goes into the hashes of API keys. Empty uses the one that the store keeps, made at first start.
 	KeySalt string
+	// Ratings keeps what people say of shared images; nil means that there is no such service. Sharing says which images become
+	// public; empty shares none. Pairs are the models of which two images are compared.
+	Ratings Ratings
+	Sharing horde.Sharing
+	Pairs   []string
 	// Ran is told of each run of a job of the engine's in the background; nil ignores it.
 	Ran func(job string, began time.Time, err error)
 	// Log may be nil.
@@ -177,6 +182,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Alert == nil {
 		cfg.Alert = func(moderation.Alert) {}
+	}
+	if cfg.Sharing == "" {
+		cfg.Sharing = horde.SharingOff
 	}
 	if cfg.Notify == nil {
 		cfg.Notify = func(Notice) {}

@@ -23,6 +23,8 @@ type Popped struct {
 	Lease   time.Duration
 	// Seed is for image jobs: one for the whole batch.
 	Seed uint32
+	// Pipeline is which of the pipelines of a comparison makes the job, from 0.
+	Pipeline int
 	// Uploads are, for image jobs, where the results go, in the order of IDs.
 	Uploads []string
 	// SourceImage, SourceMask and ExtraSources are links or, for programs that cannot follow links, base64. Empty when the
@@ -250,6 +252,9 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 		e.addJob(j)
 		e.open.job(j)
 		popped.IDs = append(popped.IDs, j.ID)
+		if o.Pair && !decoy {
+			popped.Pipeline = e.pipeline(r, j)
+		}
 	}
 	if decoy {
 		if w.tricked == nil {

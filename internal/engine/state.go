@@ -39,6 +39,8 @@ type state struct {
 	transfers map[transferKey]*transfer
 	gifts     gifts
 
+	shown map[horde.RequestID]*shown // of requests that are shared, as far as there is something to keep
+
 	requests map[horde.RequestID]*request
 	jobs     map[horde.JobID]*job
 	running  map[horde.JobID]*job // those with a lease
@@ -158,6 +160,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		styleIndex: newStyleIndex(),
 		transfers:  map[transferKey]*transfer{}, gifts: gifts{},
+		shown: map[horde.RequestID]*shown{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
 		statistics: map[horde.Kind]*statistics{},

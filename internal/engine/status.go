@@ -36,6 +36,8 @@ type Status struct {
 	MightStall bool
 	// Generations are the finished results, in the order in which they were handed out. Nil where they were not asked for.
 	Generations []Generation
+	// Shared tells that the images are public.
+	Shared bool
 }
 
 // Generation is one finished result.
@@ -167,13 +169,14 @@ func (e *Engine) stand(r *request, now time.Time) (Status, []horde.Job, horde.Pa
 
 func (e *Engine) withResults(ctx context.Context, s Status, jobs []horde.Job, order horde.PackedOrder) (Status, error) {
 	s.Generations = make([]Generation, len(jobs))
-	if len(jobs) == 0 {
+	if len(jobs) == 0 && order.Kind() != horde.Image {
 		return s, nil
 	}
 	o, err := order.Unpack()
 	if err != nil {
 		return Status{}, err
 	}
+	s.Shared = o.Shared
 	for i, j := range jobs {
 		g, err := e.generation(ctx, j, o)
 		if err != nil {
@@ -181,6 +184,7 @@ func (e *Engine) withResults(ctx context.Context, s Status, jobs []horde.Job, or
 		}
 		s.Generations[i] = g
 	}
+	shuffle(o, s.Generations)
 	return s, nil
 }
 

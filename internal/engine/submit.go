@@ -65,6 +65,12 @@ type submission struct {
 func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmission) (Accepted, error) {
 	ref := e.Reference()
 	sent := s // s becomes what a style makes of it
+	pair := e.pairOf(s.Models)
+	if pair != "" {
+		own := *s
+		s = &own
+		asPair(s, pair)
+	}
 	fields, refusal := horde.TemplateFields(s.TemplateFields)
 	if refusal != nil {
 		return Accepted{}, refusal
@@ -79,6 +85,12 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 	sub.apply = func(t *style) *horde.Error {
 		styled, err := t.ApplyImage(sent, t.applied.image, t.applied.declared, fields)
 		if err == nil {
+			if pair = e.pairOf(styled.Models); pair != "" {
+				own := *styled
+				styled = &own
+				asPair(styled, pair)
+				sub.results = styled.Results()
+			}
 			s, sub.prompt = styled, styled.Prompt
 		}
 		return err
@@ -90,6 +102,9 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		}
 		order := s.Order(&u.User, targets, e.Random.Uint32())
 		order.Prompt = sub.passed
+		if err := e.publish(order, &u.User, pair != "", is(s.Shared), s.Results(), e.Random.Uint32()); err != nil {
+			return nil, err
+		}
 		order.Recorded = sent.Record(order.Prompt)
 		// What is to be stored counts for prices as if it were there already.
 		order.SourceImage, order.SourceMask = sub.sources.image, sub.sources.mask

@@ -28,6 +28,9 @@ type Order struct {
 	DisableBatching   bool `json:"disable_batching,omitempty"`
 	// R2 asks for results as download links; else they come as base64.
 	R2 bool `json:"r2,omitempty"`
+	// Shared makes the images public, for people to rate: see [Sharing]. Pair has two made for comparison, by two pipelines.
+	Shared bool `json:"shared,omitempty"`
+	Pair   bool `json:"pair,omitempty"`
 
 	// SourceProcessing is what the source image is for; meaningless without one.
 	SourceProcessing string `json:"source_processing,omitempty"`

@@ -38,6 +38,7 @@ import (
 	"horde/internal/modelref"
 	"horde/internal/moderation"
 	"horde/internal/picture"
+	"horde/internal/ratings"
 	"horde/internal/source"
 	"horde/internal/store"
 	"horde/internal/store/sqlite"
@@ -102,6 +103,12 @@ type Config struct {
 	SyncImages bool
 	// TestUsers lets integration tests on this machine make themselves accounts, moderators too.
 	TestUsers bool
+	// Sharing says which images become public, for people to rate; empty stands for those that are compared in pairs. Pairs are
+	// the models of which two images are compared, beside [horde.BetaModel].
+	Sharing horde.Sharing
+	Pairs   []string
+	// RatingsURL is a ratings service in another program, the address of its API; RatingsSecret is by what it knows this horde.
+	RatingsURL, RatingsSecret string
 	// Pages are served beside the API; nil serves none.
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
@@ -234,7 +241,12 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
 	relaxed := &limit.Relaxed{}
 	blobs := &lateStore{}
+	sharing := n.Sharing
+	if sharing == "" {
+		sharing = horde.SharingPairs
+	}
 	n.Engine, err = engine.Open(ctx, engine.Config{
+		Sharing: sharing, Pairs: append([]string{horde.BetaModel}, n.Pairs...), Ratings: n.ratings(),
 		Store: db, Blobs: blobs, Reference: models.Reference,
 		Pictures: pictures{codec, source.New(fetch.New(source.FetchConfig(n.AllowPrivate)), codec)},
 		Notify:   func(notice engine.Notice) { hooks.Send(notice.URL, v2.Notification(notice)) },
@@ -283,6 +295,14 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	}
 	n.handler = n.counted(n.withBase(router))
 	n.server = api.NewServer(n.handler, n.Log)
+	return nil
+}
+
+// ratings is the service that keeps what people say of images, or nil for none.
+func (n *Node) ratings() engine.Ratings {
+	if n.RatingsURL != "" {
+		return ratings.NewRemote(n.RatingsURL, n.RatingsSecret)
+	}
 	return nil
 }
 

@@ -22,6 +22,7 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.textRequests(r)
 	a.recorded(r)
 	a.eventStreams(r)
+	a.ratings(r)
 	a.imageWorkers(r)
 	a.textWorkers(r)
 	a.alchemy(r)

@@ -28,6 +28,8 @@ var models = []schema.Model{
 	schema.Named[horde.WorkerChange]("ModifyWorkerInput"),
 	schema.Named[horde.UserChange]("ModifyUserInput"),
 	schema.Named[horde.ModesChange](""),
+	schema.Named[horde.Aesthetics]("AestheticsPayload"),
+	schema.Named[horde.AestheticsRating]("AestheticRating"),
 	schema.Named[horde.TeamChange]("ModifyTeamInput"),
 	schema.Named[horde.ImageStyleSettings]("ModelStyleInputParamsStable", "ModelStyleInputParamsStableNoDefaults"),
 	schema.Named[horde.TextStyleSettings]("ModelStyleInputParamsKobold", "ModelPayloadStyleKobold"),

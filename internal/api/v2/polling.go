@@ -241,6 +241,9 @@ func (j *imageJob) job(p *engine.Popped) {
 		PostProcessing: q.PostProcessing, ExtraTexts: q.ExtraTexts, Special: q.Special, Loras: q.Loras, TIs: q.TIs,
 		UseNSFWCensor: o.UseNSFWCensor(),
 	}
+	if o.Pair {
+		j.Payload.Special = pairPayload(p)
+	}
 	if !p.Newer {
 		return
 	}

@@ -208,7 +208,7 @@ func imageStatus(s engine.Status, err error) (int, *requestStatusImage, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	out := &requestStatusImage{requestStatusCheck: checked(s), Generations: make([]imageGeneration, len(s.Generations))}
+	out := &requestStatusImage{requestStatusCheck: checked(s), Generations: make([]imageGeneration, len(s.Generations)), Shared: s.Shared}
 	for i := range s.Generations {
 		g := &s.Generations[i]
 		out.Generations[i] = imageGeneration{

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package engine
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"horde/internal/horde"
+	"horde/internal/kudos"
+)
+
+// Ratings is the service that keeps what people say of images.
+type Ratings interface {
+	// Share tells of an image that became public. It does not block; what it forgets is told again by Set.
+	Share(horde.SharedImage)
+	// Set hands on what was said of the images of a request. Refusals are *horde.Error values; any other error is one of the way
+	// there.
+	Set(context.Context, horde.RatingSet) error
+}
+
+// setTimeout is how long a ratings service may take.
+const setTimeout = 3 * time.Second
+
+// shown is what is kept of a request whose images are public, beside the request and for as long: which pipeline made which
+// image, and what was paid for a rating.
+type shown struct {
+	changed
+	ID        horde.RequestID `json:"id"`
+	Pipelines map[string]int  `json:"pipelines,omitempty"` // by the id of the job
+	Rated     bool            `json:"rated,omitempty"`
+	Reward    horde.Kudos     `json:"reward,omitempty"`
+	rating    bool            // a rating is being handed on
+}
+
+func (s *state) addShown(r *shown) { s.shown[r.ID] = r }
+
+func (e *Engine) shownOf(r *request) *shown {
+	p := e.shown[r.ID]
+	if p == nil {
+		p = &shown{ID: r.ID, Pipelines: map[string]int{}}
+		e.shown[r.ID] = p
+	}
+	return p
+}
+
+// forgetShown forgets what is kept of a request.
+func (e *Engine) forgetShown(id horde.RequestID) {
+	if e.shown[id] != nil {
+		delete(e.shown, id)
+		e.open.forgetDocument(shownDocument, id.String())
+	}
+}
+
+// pairOf is the first model of a submission of which two images are compared, or empty.
+func (e *Engine) pairOf(models []string) string {
+	if len(e.Pairs) == 0 {
+		return ""
+	}
+	for _, m := range models {
+		if slices.Contains(e.Pairs, m) {
+			return m
+		}
+	}
+	return ""
+}
+
+// asPair makes a submission one of two images to compare. It does not change what s points to.
+func asPair(s *horde.ImageSubmission, model string) {
+	s.Models = []string{model}
+	if s.Results() < pairSize {
+		return // refused in its turn
+	}
+	p, two := *s.Params, pairSize
+	p.N = &two
+	s.Params = &p
+}
+
+// pairSize is how many images are compared.
+const pairSize = 2
+
+// publish decides whether the images of an order become public.
+func (e *Engine) publish(o *horde.Order, u *horde.User, pair, asked bool, results int, seed uint32) *horde.Error {
+	if pair {
+		switch {
+		case u.ID == horde.Anonymous:
+			return horde.ErrBetaAnonymous
+		case results < pairSize:
+			return horde.ErrBetaComparison
+		}
+		// Each image goes to a pop of its own, which has a pipeline, and both have the same seed.
+		o.Pair, o.DisableBatching, o.Image.SeedVariation = true, true, 0
+		if o.Image.Seed == nil {
+			o.Image.Seed = &seed
+		}
+	}
+	o.Shared = e.Sharing.Shares(o, u, asked)
+	return nil
+}
+
+// pipeline chooses which pipeline makes a job of a comparison: one that no other image of the request has.
+func (e *Engine) pipeline(r *request, j *job) int {
+	p := e.shownOf(r)
+	taken := map[int]bool{}
+	for _, other := range r.jobs {
+		if n, ok := p.Pipelines[other.ID.String()]; ok && other != j && (other.State == horde.JobRunning || other.State == horde.JobDelivered) {
+			taken[n] = true
+		}
+	}
+	n := 0
+	for taken[n] && n < pairSize-1 {
+		n++
+	}
+	p.Pipelines[j.ID.String()] = n
+	e.open.document(shownDocument, r.ID.String(), p)
+	return n
+}
+
+// shuffle hides which pipeline made which image of a comparison.
+func shuffle(o *horde.Order, generations []Generation) {
+	if o.Pair {
+		rand.Shuffle(len(generations), func(i, k int) { generations[i], generations[k] = generations[k], generations[i] })
+	}
+}
+
+// sharedImage describes an image of a request that is public. ok is false for what has none to show.
+func (e *Engine) sharedImage(r *request, j *job, o *horde.Order) (_ horde.SharedImage, ok bool) {
+	if !o.Shared || j.Decoy || j.State != horde.JobDelivered || j.Censored || !j.Stored {
+		return horde.SharedImage{}, false
+	}
+	kind := "oauth"
+	switch {
+	case r.user.ID == horde.Anonymous:
+		kind = "anon"
+	case r.user.Class() == horde.ClassPseudonymous:
+		kind = "pseudonymous"
+	}
+	q := o.Image
+	s := horde.SharedImage{
+		ID: j.ID.String(), Prompt: o.Prompt, Width: q.Width, Height: q.Height, Steps: q.Steps, Sampler: q.Sampler, CFG: q.CFGScale,
+		Karras: q.Karras, PP: append([]string{}, q.PostProcessing...), Set: r.ID.String(), UserType: kind, Seed: j.Seed, Model: j.Model,
+	}
+	if p := e.shown[r.ID]; p != nil && o.Pair {
+		if n, known := p.Pipelines[s.ID]; known {
+			s.Pipeline = "pipeline" + strconv.Itoa(n)
+		}
+	}
+	return s, true
+}
+
+// Rate takes what a client says of the images of its request, hands it to the ratings service and pays the owner for it. It
+// returns the reward in kudos. A request is rated once; who knows its id may.
+func (e *Engine) Rate(ctx context.Context, id string, agent string, from netip.Addr, a *horde.Aesthetics) (float64, error) {
+	var (
+		set     horde.RatingSet
+		verdict horde.Verdict
+		owner   horde.UserID
+		wait    *batch
+		refusal *horde.Error
+	)
+	key, ok := horde.ParseRequestID(id)
+	if !ok {
+		return 0, horde.ErrRequestNotFound
+	}
+	if err := e.do(func() {
+		r := e.requests[key]
+		if r == nil || r.Order.Kind() != horde.Image {
+			refusal = horde.ErrRequestNotFound
+			return
+		}
+		wait, owner = e.pending(&r.changed), r.user.ID
+		if set, verdict, refusal = e.judgeRating(r, agent, from, a, time.Now().UTC()); refusal == nil {
+			e.shownOf(r).rating = true
+		}
+	}); err != nil {
+		return 0, err
+	}
+	if refusal != nil {
+		return 0, refusal
+	}
+	// Whoever hangs up now is paid all the same: the service has the rating.
+	ctx = context.WithoutCancel(ctx)
+	err := e.durable(ctx, wait)
+	if err != nil {
+		err = unavailable(err)
+	} else {
+		err = e.handOn(ctx, set)
+	}
+	return change(ctx, e, func() (float64, *batch, *horde.Error) {
+		r, p := e.requests[key], e.shown[key]
+		if p != nil {
+			p.rating = false
+		}
+		switch {
+		case err != nil:
+			if p != nil && !p.Rated && len(p.Pipelines) == 0 {
+				delete(e.shown, key)
+			}
+			return 0, nil, unavailable(err)
+		case p != nil && p.Rated:
+			return 0, nil, horde.ErrAlreadyRated
+		case e.users[owner] == nil:
+			return 0, nil, horde.ErrInvalidAesthetic
+		}
+		reward := horde.Kudos(verdict.Reward) * 100
+		if r != nil {
+			p = e.shownOf(r)
+			p.Rated, p.Reward = true, reward
+			e.open.document(shownDocument, key.String(), p)
+		}
+		if reward > 0 {
+			e.event(e.book.Grant(time.Now().UTC(), kudos.Award, "wp:"+key.String()+":rating", owner, reward))
+		}
+		return reward.Float(), e.open, nil
+	})
+}
+
+// handOn gives a set to the ratings service.
+func (e *Engine) handOn(ctx context.Context, set horde.RatingSet) error {
+	if e.Ratings == nil {
+		return horde.ErrRatingsDown
+	}
+	ctx, cancel := context.WithTimeout(ctx, setTimeout)
+	defer cancel()
+	err := e.Ratings.Set(ctx, set)
+	if _, refused := err.(*horde.Error); err != nil && !refused {
+		e.Log.Warn("a rating could not be handed on", "request", set.Set, "error", err)
+		return horde.ErrInvalidAesthetic
+	}
+	return err
+}
+
+// judgeRating makes the checks of a rating, in the order of the ratings chapter, 5.2, and puts together what the service gets.
+func (e *Engine) judgeRating(r *request, agent string, from netip.Addr, a *horde.Aesthetics, now time.Time) (set horde.RatingSet, v horde.Verdict, _ *horde.Error) {
+	o := r.order()
+	switch {
+	case !r.Faulted && (r.Left > 0 || r.Finished+r.Faults-r.Running < r.Wanted):
+		return set, v, horde.ErrNotCompleted
+	case !o.Shared:
+		return set, v, horde.ErrNotShared
+	}
+	for _, j := range r.jobs {
+		if s, ok := e.sharedImage(r, j, o); ok {
+			set.All, set.Images = append(set.All, s.ID), append(set.Images, s)
+		}
+	}
+	v, err := a.Judge(set.All, r.Charged.Whole())
+	if err != nil {
+		return set, v, err
+	}
+	if p := e.shown[r.ID]; p != nil && (p.Rated || p.rating) {
+		return set, v, horde.ErrAlreadyRated
+	}
+	set.Set, set.Agent, set.Best = r.ID.String(), agent, v.Best
+	for _, rated := range a.Ratings {
+		set.Rated = append(set.Rated, horde.ImageRating{ID: strings.ToLower(*rated.ID), Rating: *rated.Rating, Artifacts: rated.Artifacts})
+	}
+	b := e.book.Balance(r.user.ID)
+	set.User = horde.RatingUser{
+		Name: r.user.Alias(), Trusted: r.user.Has(horde.Trusted), AccountAge: now.Sub(r.user.Created).Seconds(),
+		Kudos: b.Spendable.Float(), Accumulated: b.Details.Accumulated.Float(), Address: from.String(),
+	}
+	return set, v, nil
+}
+
+// PayRater awards an account for images that it rated. key names the payment: one that was made is not made again by the same
+// service, which keeps what it has paid.
+func (e *Engine) PayRater(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
+	_, err := change(ctx, e, func() (bool, *batch, *horde.Error) {
+		u := e.users[id]
+		if u == nil || id == horde.Anonymous || !u.WipedAt.IsZero() || u.Has(horde.Flagged) || u.Has(horde.Deleted) || amount == 0 {
+			return false, nil, nil
+		}
+		e.event(e.book.Grant(time.Now().UTC(), kudos.Award, "rating:"+key, id, amount))
+		return true, e.open, nil
+	})
+	return err
+}
+
+// Rater is what a ratings service wants to know of who calls it.
+type Rater struct {
+	ID                 horde.UserID
+	Name               string
+	Trusted, Moderator bool
+	Age                time.Duration
+	Kudos              float64
+	Requests           int64 // images requested so far
+}
+
+// RaterOf tells whose key it is. Refusals are *horde.Error values.
+func (e *Engine) RaterOf(ctx context.Context, key string) (Rater, error) {
+	return change(ctx, e, func() (Rater, *batch, *horde.Error) {
+		u, err := e.userOf(key)
+		if err != nil {
+			return Rater{}, nil, err
+		}
+		b := e.book.Balance(u.ID)
+		return Rater{
+			ID: u.ID, Name: u.Alias(), Trusted: u.Has(horde.Trusted), Moderator: u.Has(horde.Moderator), Age: time.Since(u.Created),
+			Kudos: b.Spendable.Float(), Requests: b.Records.Requests.Image,
+		}, e.pending(&u.changed), nil
+	})
+}
