@@ -128,6 +128,8 @@ type serverFlags struct {
 	Sharing        string   `env:"HORDE_SHARING" enum:"off,beta_only,opt_in" default:"beta_only" help:"Which images become public, for people to rate: none (off), those of models that are compared in pairs (beta_only), or also those of which the client says so (opt_in)."`
 	Pairs          []string `name:"pair" env:"HORDE_PAIR_MODELS" placeholder:"MODEL" help:"Models of which each request makes two images, by two pipelines of the worker, to be compared."`
 	RatingsURL     string   `name:"ratings-url" env:"HORDE_RATINGS_URL" placeholder:"URL" help:"The API of a ratings service in another program, which gets what clients say of shared images: https://ratings.example/api/v1"`
+	Ratings        bool     `env:"HORDE_RATINGS" help:"Run a ratings service in this program, where people rate shared images, under /ratings. Not together with --database."`
+	RatingsHost    string   `env:"HORDE_RATINGS_HOST" placeholder:"NAME" help:"Serve the ratings service as this host, too: ratings.example"`
 	RatingsSecret  string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
 
 	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
@@ -186,6 +188,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	defer stopTLS()
 	cfg.Listen = l.Addr().String()
 	cfg.Database, cfg.NodeAddress = c.Database, c.NodeAddress
+	if cfg.Database != "" && cfg.RatingsService {
+		l.Close()
+		return errors.New("--ratings keeps its data on one machine, so it cannot be part of a horde on --database; run it beside and name it with --ratings-url")
+	}
 	flush, err := trace.Setup(ctx, cfg.Version)
 	if err != nil {
 		l.Close()
@@ -250,6 +256,10 @@ func (f *serverFlags) node() (node.Config, error) {
 	}
 	if u := f.RatingsURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
 		return cfg, errors.New("--ratings-url must begin with https:// or http://")
+	}
+	cfg.RatingsService, cfg.RatingsHost = f.Ratings || f.RatingsHost != "", f.RatingsHost
+	if cfg.RatingsService && f.RatingsURL != "" {
+		return cfg, errors.New("--ratings and --ratings-url exclude each other")
 	}
 	cfg.Sharing, cfg.Pairs, cfg.RatingsURL = horde.Sharing(f.Sharing), f.Pairs, f.RatingsURL
 	sessionKey, err := secret(f.SessionKey, "HORDE_SESSION_KEY")

@@ -191,3 +191,46 @@ func TestRatingsAreLimited(t *testing.T) {
 	}
 	s.refused(s.call("POST", path+"2", account{}, fields{}), http.StatusNotFound, "RequestNotFound")
 }
+
+// The ratings service in the same program: what is shared is kept, can be rated by everybody, and is paid.
+func TestRatingsServiceOfTheHorde(t *testing.T) {
+	t.Parallel()
+	s := open(t, rated(nil), func(c *node.Config) { c.RatingsService, c.RatingsHost = true, "ratings.example" })
+	u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
+	id := s.image(u, fields{"prompt": "a lighthouse", "models": []string{"Deliberate"}, "params": fields{"n": 2, "steps": 10}})
+	first, second := s.popImage(owner, "one", nil), s.popImage(owner, "two", nil)
+	s.deliver(owner, first)
+	s.deliver(owner, second)
+	before := s.kudos(u)
+	s.want(s.call("POST", "/generate/rate/"+id, account{}, fields{"best": s.job(first)}), http.StatusOK)
+	if got := s.kudos(u) - before; got <= 0 {
+		t.Errorf("the owner got %v", got)
+	}
+	s.refused(s.call("POST", "/generate/rate/"+id, account{}, fields{"best": s.job(first)}), http.StatusBadRequest, "AestheticsAlreadyExist")
+	get := func(url string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest("GET", url, nil)
+		req.Header.Set("apikey", owner.key)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, req)
+		return w
+	}
+	for _, base := range []string{"http://horde.example/ratings", "http://ratings.example"} {
+		w := get(base + "/api/v1/datasets")
+		var sets []struct {
+			ID     string `json:"id"`
+			Images int    `json:"image_count"`
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &sets); err != nil || len(sets) != 1 || sets[0].Images != 2 {
+			t.Fatalf("%s has the data sets %d %s", base, w.Code, w.Body)
+		}
+		for _, job := range []string{s.job(first), s.job(second)} {
+			if w := get(base + "/images/" + job + ".webp"); w.Code != http.StatusOK || w.Body.String() != "image" {
+				t.Errorf("%s has for image %s %d %s", base, job, w.Code, w.Body)
+			}
+		}
+		var popped struct{ ID, URL string }
+		if w := get(base + "/api/v1/rating/new"); w.Code != http.StatusOK || json.Unmarshal(w.Body.Bytes(), &popped) != nil || popped.URL != base+"/images/"+popped.ID+".webp" {
+			t.Errorf("%s gave %d %s", base, w.Code, w.Body)
+		}
+	}
+}

@@ -109,6 +109,9 @@ type Config struct {
 	Pairs   []string
 	// RatingsURL is a ratings service in another program, the address of its API; RatingsSecret is by what it knows this horde.
 	RatingsURL, RatingsSecret string
+	// RatingsService runs a ratings service in this program, under /ratings and, where RatingsHost names one, as a host of its own.
+	RatingsService bool
+	RatingsHost    string
 	// Pages are served beside the API; nil serves none.
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
@@ -135,11 +138,14 @@ type Node struct {
 	handler http.Handler
 	server  *api.Server
 	admin   *adminServer
-	metrics net.Listener // nil: none
-	watch   *watch
-	runners []func(context.Context)
-	active  atomic.Int64 // calls that are being handled
-	jobs    *jobMeters
+	router  *api.Router
+	// opinions is the ratings service, nil for none.
+	opinions *ratings.Service
+	metrics  net.Listener // nil: none
+	watch    *watch
+	runners  []func(context.Context)
+	active   atomic.Int64 // calls that are being handled
+	jobs     *jobMeters
 }
 
 // Server is a server process: a [Node] or a [Member].
@@ -245,6 +251,9 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if sharing == "" {
 		sharing = horde.SharingPairs
 	}
+	if err := n.openRatings(ctx, blobs, codec); err != nil {
+		return err
+	}
 	n.Engine, err = engine.Open(ctx, engine.Config{
 		Sharing: sharing, Pairs: append([]string{horde.BetaModel}, n.Pairs...), Ratings: n.ratings(),
 		Store: db, Blobs: blobs, Reference: models.Reference,
@@ -272,6 +281,10 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
+	n.router = router
+	if n.opinions != nil {
+		router.Mount(ratingsPrefix+"/", nil, n.opinions.Handler(ratingsPrefix), http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
+	}
 	v2.Register(router, n.Engine)
 	v2.RegisterHeartbeat(router, n.Version, n.vitals)
 	if n.TestUsers {
@@ -293,7 +306,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if n.Pages != nil {
 		n.Pages(n, router)
 	}
-	n.handler = n.counted(n.withBase(router))
+	n.handler = n.counted(n.withBase(n.withRatings(router)))
 	n.server = api.NewServer(n.handler, n.Log)
 	return nil
 }
@@ -303,7 +316,54 @@ func (n *Node) ratings() engine.Ratings {
 	if n.RatingsURL != "" {
 		return ratings.NewRemote(n.RatingsURL, n.RatingsSecret)
 	}
+	if n.opinions != nil {
+		return n.opinions
+	}
 	return nil
+}
+
+// ratingsPrefix is where the ratings service is on the address of the horde.
+const ratingsPrefix = "/ratings"
+
+// openRatings opens the ratings service of this program.
+func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture.Codec) (err error) {
+	if !n.RatingsService {
+		return nil
+	}
+	n.opinions, err = ratings.Open(ctx, ratings.Config{
+		Dir: filepath.Join(n.Data, "ratings"), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
+		Rater: func(ctx context.Context, key string) (engine.Rater, error) { return n.Engine.RaterOf(ctx, key) },
+		Pay: func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
+			return n.Engine.PayRater(ctx, key, id, amount)
+		},
+		Caller: func(r *http.Request) (string, string) {
+			c := n.router.Caller(r)
+			return c.Addr.String(), c.Agent
+		},
+	})
+	if err == nil {
+		n.runners = append(n.runners, n.opinions.Run)
+	}
+	return err
+}
+
+// withRatings serves the ratings service where a call is for its host.
+func (n *Node) withRatings(next http.Handler) http.Handler {
+	if n.opinions == nil || n.RatingsHost == "" {
+		return next
+	}
+	own := n.opinions.Handler("")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if strings.EqualFold(host, n.RatingsHost) {
+			own.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // vitals are what the heartbeat tells.
@@ -458,6 +518,9 @@ func (n *Node) Close() error {
 		n.Engine.Close()
 	}
 	var errs []error
+	if n.opinions != nil {
+		errs = append(errs, n.opinions.Close())
+	}
 	if n.bucket != nil {
 		errs = append(errs, n.bucket.Close())
 	}

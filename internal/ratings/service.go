@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package ratings
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"zombiezen.com/go/sqlite"
+
+	"horde/internal/blob"
+	"horde/internal/engine"
+	"horde/internal/horde"
+	"horde/internal/limit"
+	"horde/internal/picture"
+)
+
+// The rules of the service (ratings chapter, 3, 6, 7 and 9).
+const (
+	reward        = 5                // kudos for each rating
+	popLife       = 30 * time.Minute // how long a popped image may be rated
+	repeatWithin  = 10 * time.Minute // within which the same rating again is a repetition of the call
+	captchaWait   = 10 * time.Minute // after which a captcha counts as skipped
+	speedFloor    = time.Second      // below which nobody has looked at an image
+	wantedRatings = 5                // of each image
+	maxIgnored    = 20               // pops without a rating that take an image out
+	paidPerDay    = 500              // ratings of a rater that are paid in 24 hours
+	maxOpenPops   = 100              // of one rater
+	pendingFor    = 24 * time.Hour   // after which a reward is due without a captcha
+	settleEvery   = 5 * time.Minute
+	addressKey    = 30 * 24 * time.Hour // how long addresses are hashed with one key
+	hordeShared   = "horde_shared"
+)
+
+// Config is what a service works with.
+type Config struct {
+	// Dir is the directory of everything that it keeps: the database, images and exports.
+	Dir string
+	// Blobs is where the horde keeps what its workers made.
+	Blobs blob.Store
+	// Rater tells whose key it is, and Pay awards kudos to raters.
+	Rater func(ctx context.Context, key string) (engine.Rater, error)
+	Pay   func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error
+	// Caller tells where a call comes from.
+	Caller func(*http.Request) (address, agent string)
+	// Secret is by what hordes in other programs are known. Empty takes ratings of no other program.
+	Secret string
+	// NoLimits takes any number of calls.
+	NoLimits bool
+	Codec    *picture.Codec
+	Log      *slog.Logger
+}
+
+// Service keeps what people think of images. All methods are safe for concurrent use.
+type Service struct {
+	Config
+	mu      sync.Mutex // guards conn
+	conn    *sqlite.Conn
+	shared  chan horde.SharedImage // to be copied by Run
+	limiter *limit.Limiter
+	dataset string // of images that hordes shared
+	random  func() float64
+}
+
+// Open opens a service, with an empty data set of shared images at first. Close releases it.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	for _, dir := range []string{"images", "exports"} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
+			return nil, fmt.Errorf("make a directory of the ratings: %w", err)
+		}
+	}
+	conn, err := openDatabase(ctx, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{Config: cfg, conn: conn, shared: make(chan horde.SharedImage, 1024), random: mathrand.Float64}
+	if !cfg.NoLimits {
+		s.limiter = limit.New(limit.DefaultCapacity)
+	}
+	err = s.change(func() error {
+		if err := s.do("insert or ignore into datasets values (?, ?, 'Images that users of the horde shared', ?, 1, 1, 'CC-BY-SA-4.0')",
+			nil, uuid.NewString(), "horde shared", hordeShared); err != nil {
+			return err
+		}
+		return s.do("select id from datasets where kind = ?", func(r *sqlite.Stmt) { s.dataset = r.ColumnText(0) }, hordeShared)
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return s, nil
+}
+
+// Close releases the service. Run has returned, or was never called.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn.Close()
+}
+
+// Run copies what is shared, pays what is due and writes the exports, until ctx is done.
+func (s *Service) Run(ctx context.Context) {
+	settle, export := time.NewTicker(settleEvery), time.NewTicker(24*time.Hour)
+	defer settle.Stop()
+	defer export.Stop()
+	if err := s.Export(ctx, time.Now()); err != nil {
+		s.Log.Error("the ratings were not exported", "error", err)
+	}
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case image := <-s.shared:
+			err = s.keep(ctx, image)
+		case <-settle.C:
+			err = errors.Join(s.sweep(time.Now()), s.Settle(ctx, time.Now()))
+		case <-export.C:
+			err = s.Export(ctx, time.Now())
+		}
+		if err != nil && ctx.Err() == nil {
+			s.Log.Error("a job of the ratings failed", "error", err)
+		}
+	}
+}
+
+// Share takes note of an image that became public. What does not fit is taken when it is rated.
+func (s *Service) Share(image horde.SharedImage) {
+	select {
+	case s.shared <- image:
+	default:
+	}
+}
+
+// keep copies a shared image, with what is known of it, for good.
+func (s *Service) keep(ctx context.Context, image horde.SharedImage) error {
+	if _, err := uuid.Parse(image.ID); err != nil {
+		return err
+	}
+	path := s.imagePath(image.ID)
+	if _, err := os.Stat(path); err != nil {
+		data, err := blob.ReadAll(ctx, s.Blobs, blob.Result(image.ID))
+		if err != nil {
+			return err
+		}
+		if err := writeFile(path, data); err != nil {
+			return err
+		}
+		if err := writeFile(strings.TrimSuffix(path, ".webp")+".json", indented(image)); err != nil {
+			return err
+		}
+	}
+	return s.change(func() error { return s.addImage(image, time.Now()) })
+}
+
+func (s *Service) addImage(i horde.SharedImage, now time.Time) error {
+	return s.do(`insert or ignore into images (id, dataset, url, model, prompt, width, height, seed, steps, sampler, cfg, pipeline, rand, created)
+		values (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, nil, i.ID, s.dataset, i.Model, i.Prompt, i.Width, i.Height, i.Seed, i.Steps,
+		i.Sampler, i.CFG, i.Pipeline, mathrand.Float64(), now.Unix())
+}
+
+func (s *Service) imagePath(id string) string { return filepath.Join(s.Dir, "images", id+".webp") }
+
+// Set takes what was said of the images of one request, once.
+func (s *Service) Set(ctx context.Context, set horde.RatingSet) error {
+	for _, image := range set.Images {
+		if err := s.keep(ctx, image); err != nil && !errors.Is(err, blob.ErrNotFound) {
+			return err
+		}
+	}
+	now := time.Now()
+	return s.change(func() error {
+		n, err := s.number("select count(*) from sets where id = ?", set.Set)
+		switch {
+		case err != nil:
+			return err
+		case n > 0:
+			return horde.ErrAlreadyRated
+		}
+		if err := s.do("insert into sets values (?, ?)", nil, set.Set, now.Unix()); err != nil {
+			return err
+		}
+		for _, id := range set.All {
+			if err := s.addImage(horde.SharedImage{ID: id}, now); err != nil {
+				return err
+			}
+		}
+		id, _ := horde.ParseAlias(set.User.Name)
+		for _, r := range set.Rated {
+			if err := s.store(stored{
+				image: r.ID, rater: raterKey(id), user: id, name: set.User.Name, rating: r.Rating, artifacts: r.Artifacts, source: "post_generation",
+				set: set.Set, agent: set.Agent, kudos: set.User.Kudos, age: int64(set.User.AccountAge), trusted: set.User.Trusted, state: "none",
+			}, now); err != nil {
+				return err
+			}
+		}
+		for _, other := range set.All {
+			if set.Best == "" || other == set.Best {
+				continue
+			}
+			if err := s.do("insert into pairs values (?, ?, ?, ?, ?)", nil, set.Set, set.Best, other, int(id), now.Unix()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stored is a rating on its way into the database.
+type stored struct {
+	image, rater, name string
+	user               horde.UserID
+	rating             int
+	artifacts          *int
+	source, set, agent string
+	popped             int64
+	kudos              float64
+	age, usage         int64
+	trusted, excluded  bool
+	reward             int
+	state              string
+}
+
+// store inserts a rating, unless the rater has rated the image before, and counts it.
+func (s *Service) store(r stored, now time.Time) error {
+	var artifacts any
+	if r.artifacts != nil {
+		artifacts = *r.artifacts
+	}
+	err := s.do(`insert or ignore into ratings (image, rater, user_id, username, day, rating, artifacts, source, set_id, client_agent, popped,
+		created, kudos, account_age, usage_requests, trusted, excluded, reward, reward_state) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		nil, r.image, r.rater, int(r.user), r.name, now.Unix()/86400, r.rating, artifacts, r.source, r.set, clip(r.agent, 200), r.popped, now.Unix(), r.kudos,
+		r.age, r.usage, r.trusted, r.excluded, r.reward, r.state)
+	if err != nil || r.excluded || s.conn.Changes() == 0 {
+		return err
+	}
+	return s.recount(r.image)
+}
+
+// recount makes the counters of an image from its ratings.
+func (s *Service) recount(image string) error {
+	return s.do(`update images set (rating_count, rating_sum, artifact_count, artifact_sum, ignored) = (select count(*), coalesce(sum(rating), 0),
+		count(artifacts), coalesce(sum(artifacts), 0), 0 from ratings where image = ?1 and excluded = 0) where id = ?1`, nil, image)
+}
+
+func raterKey(id horde.UserID) string { return "u:" + strconv.Itoa(int(id)) }
+
+// secret is the key of a name, made at first. One that is older than life is replaced; 0 keeps it for ever.
+func (s *Service) secret(name string, life time.Duration, now time.Time) (key []byte, err error) {
+	err = s.do("select value, created from secrets where name = ?", func(r *sqlite.Stmt) {
+		if life == 0 || now.Sub(time.Unix(r.ColumnInt64(1), 0)) < life {
+			key = make([]byte, r.ColumnLen(0))
+			r.ColumnBytes(0, key)
+		}
+	}, name)
+	if err != nil || key != nil {
+		return key, err
+	}
+	key = make([]byte, 32)
+	rand.Read(key) // never fails
+	return key, s.do("insert or replace into secrets values (?, ?, ?)", nil, name, key, now.Unix())
+}
+
+func seal(key []byte, text string) string {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(text))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Settle makes rewards that waited long enough due, and pays what is due: one payment for each rater.
+func (s *Service) Settle(ctx context.Context, now time.Time) error {
+	type payment struct{ id, user, amount int64 }
+	var list []payment
+	err := s.change(func() error {
+		if err := s.do(`update ratings set reward_state = 'due' where reward_state = 'pending' and created <= ?`, nil, now.Add(-pendingFor).Unix()); err != nil {
+			return err
+		}
+		if err := s.do(`insert into payments (user_id, amount) select user_id, sum(reward) from ratings where reward_state = 'due' group by user_id`, nil); err != nil {
+			return err
+		}
+		if err := s.do(`update ratings set reward_state = 'paid' where reward_state = 'due'`, nil); err != nil {
+			return err
+		}
+		return s.do("select id, user_id, amount from payments where done = 0 order by id", func(r *sqlite.Stmt) {
+			list = append(list, payment{r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if err := s.Pay(ctx, strconv.FormatInt(p.id, 10), horde.UserID(p.user), horde.Kudos(p.amount)*100); err != nil {
+			return err
+		}
+		if err := s.change(func() error { return s.do("update payments set done = 1 where id = ?", nil, p.id) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep forgets old pops, and takes out images that nobody rates.
+func (s *Service) sweep(now time.Time) error {
+	old := now.Add(-popLife).Unix()
+	return s.change(func() error {
+		if err := s.do(`update images set ignored = ignored + (select count(*) from pops where image = images.id and done = 0 and kind = 'normal' and created < ?1)
+			where id in (select image from pops where done = 0 and kind = 'normal' and created < ?1)`, nil, old); err != nil {
+			return err
+		}
+		if err := s.do("update images set active = 0 where active = 1 and rating_count = 0 and ignored >= ?", nil, maxIgnored); err != nil {
+			return err
+		}
+		return s.do("delete from pops where created < ?", nil, old)
+	})
+}
+
+func clip(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
+}
