@@ -5,11 +5,13 @@ package conformance
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/moderation"
 )
 
 // Shared keys, styles and filters in hands that nobody meant: accounts chapter, 4 and 14, and styles chapter, 6.
@@ -360,5 +362,43 @@ func TestThreatsFilters(t *testing.T) {
 	s.refused(a, http.StatusBadRequest, "CorruptPrompt")
 	if strings.Contains(a.text, "zebracorn") || strings.Contains(a.text, "vermillex") {
 		t.Errorf("the caller is told what was found: %s", a.text)
+	}
+}
+
+// unsafe takes every address for that of a proxy.
+type unsafe struct{}
+
+func (unsafe) Known(netip.Addr) (moderation.Safety, bool) { return moderation.Unknown, false }
+func (unsafe) Check(netip.Addr) moderation.Safety         { return moderation.Unsafe }
+
+// In a raid addresses are checked, whatever key is sent from them.
+func TestThreatsRaids(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.Engine.Safety = unsafe{}
+	mod, u, trusted := s.user(0, horde.Moderator), s.user(1000, 0), s.user(1000, horde.Trusted)
+	_, sharing := s.servedOperations()["PUT:/sharedkeys"]
+	keys := map[string]account{"an account without trust": u, "anonymous": anonymous, "an account without a login": s.userAs("", 1000, 0)}
+	if sharing {
+		keys["a shared key"] = s.share(u, nil)
+	}
+	for name, as := range keys {
+		if a := s.call("POST", "/generate/async", as, `{"prompt":"x"}`); a.status != http.StatusAccepted {
+			t.Errorf("without a raid, %s: %d %.300s", name, a.status, a.text)
+		}
+	}
+	s.want(s.call("PUT", "/status/modes", mod, `{"raid_mode":true}`), http.StatusOK)
+	for name, as := range keys {
+		a := s.call("POST", "/generate/async", as, `{"prompt":"x"}`)
+		if a.status != http.StatusForbidden || a.rc() != "UntrustedUnsafeIP" {
+			t.Errorf("in a raid, %s: %d %.300s", name, a.status, a.text)
+		}
+		if strings.Contains(strings.ToLower(a.text), "raid") {
+			t.Errorf("%s is told of the raid: %s", name, a.text)
+		}
+	}
+	s.want(s.call("POST", "/generate/async", trusted, `{"prompt":"x"}`), http.StatusAccepted)
+	if a := s.get("/status/modes", account{}); strings.Contains(a.text, "raid") {
+		t.Errorf("everybody sees the raid: %s", a.text)
 	}
 }
