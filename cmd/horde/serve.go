@@ -16,12 +16,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"horde/internal/api"
 	"horde/internal/blob"
 	"horde/internal/horde"
+	"horde/internal/ipcheck"
 	"horde/internal/login"
 	"horde/internal/modelref"
 	"horde/internal/moderation"
@@ -116,21 +118,32 @@ type serverFlags struct {
 	Blobs               string   `env:"HORDE_BLOBS" placeholder:"URL" help:"Where images are kept: s3://BUCKET?endpoint=URL&region=NAME for S3 or a service like it, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it on the local disk, in the data directory."`
 	SyncImages          bool     `env:"HORDE_SYNC_IMAGES" default:"true" negatable:"" help:"Write images on the local disk through before they count as delivered, so that a power failure loses none."`
 
-	Filters        bool     `env:"HORDE_FILTERS" default:"true" negatable:"" help:"Look at the prompts of image requests with the filters that moderators keep."`
-	FilterData     string   `env:"HORDE_FILTER_DATA" type:"path" placeholder:"FILE" help:"JSON file with what you decide on beside the filters: negative, emoji, rules, count_tag_model. See docs/moderation.md."`
-	FilterFold     bool     `env:"HORDE_FILTER_FOLD" help:"Look at prompts a second time with digits, signs and foreign letters taken for the Latin letters that they look like."`
-	AgeRule        bool     `env:"HORDE_AGE_RULE" help:"Refuse prompts of images that tell an age up to 22 years."`
-	PromptCheckers []string `env:"HORDE_PROMPT_CHECKERS" placeholder:"ID" help:"Accounts (ids or aliases) that may test prompts against the filters, beside moderators."`
-	BannedAgents   []string `env:"HORDE_BANNED_AGENTS" default:"My-Project:v0.0.1:My-Contact" sep:"|" placeholder:"AGENT" help:"Values of Client-Agent whose requests are refused, with | between them; by default the one of the reference's example."`
-	KeepEvidence   bool     `env:"HORDE_KEEP_EVIDENCE" default:"true" negatable:"" help:"Keep refused and reported prompts, with the addresses they came from, for moderators: for 30 days, what they write on for longer."`
-	ProblemExempt  []string `env:"HORDE_PROBLEM_EXEMPT" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) of which reports of workers are not counted."`
-	ServiceIPs     []string `env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
-	Sharing        string   `env:"HORDE_SHARING" enum:"off,beta_only,opt_in" default:"beta_only" help:"Which images become public, for people to rate: none (off), those of models that are compared in pairs (beta_only), or also those of which the client says so (opt_in)."`
-	Pairs          []string `name:"pair" env:"HORDE_PAIR_MODELS" placeholder:"MODEL" help:"Models of which each request makes two images, by two pipelines of the worker, to be compared."`
-	RatingsURL     string   `name:"ratings-url" env:"HORDE_RATINGS_URL" placeholder:"URL" help:"The API of a ratings service in another program, which gets what clients say of shared images: https://ratings.example/api/v1"`
-	Ratings        bool     `env:"HORDE_RATINGS" help:"Run a ratings service in this program, where people rate shared images, under /ratings. Not together with --database."`
-	RatingsHost    string   `env:"HORDE_RATINGS_HOST" placeholder:"NAME" help:"Serve the ratings service as this host, too: ratings.example"`
-	RatingsSecret  string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
+	Filters        bool          `env:"HORDE_FILTERS" default:"true" negatable:"" help:"Look at the prompts of image requests with the filters that moderators keep."`
+	FilterData     string        `env:"HORDE_FILTER_DATA" type:"path" placeholder:"FILE" help:"JSON file with what you decide on beside the filters: negative, emoji, rules, count_tag_model. See docs/moderation.md."`
+	FilterFold     bool          `env:"HORDE_FILTER_FOLD" help:"Look at prompts a second time with digits, signs and foreign letters taken for the Latin letters that they look like."`
+	AgeRule        bool          `env:"HORDE_AGE_RULE" help:"Refuse prompts of images that tell an age up to 22 years."`
+	PromptCheckers []string      `env:"HORDE_PROMPT_CHECKERS" placeholder:"ID" help:"Accounts (ids or aliases) that may test prompts against the filters, beside moderators."`
+	BannedAgents   []string      `env:"HORDE_BANNED_AGENTS" default:"My-Project:v0.0.1:My-Contact" sep:"|" placeholder:"AGENT" help:"Values of Client-Agent whose requests are refused, with | between them; by default the one of the reference's example."`
+	KeepEvidence   bool          `env:"HORDE_KEEP_EVIDENCE" default:"true" negatable:"" help:"Keep refused and reported prompts, with the addresses they came from, for moderators: for 30 days, what they write on for longer."`
+	ProblemExempt  []string      `env:"HORDE_PROBLEM_EXEMPT" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) of which reports of workers are not counted."`
+	NotifyPaused   string        `name:"notify-paused-url" env:"HORDE_NOTIFY_PAUSED_URL,DISCORD_PAUSED_NOTICE_WEBHOOK" placeholder:"URL" help:"Chat webhook (POST of {content}) that is told of workers which were paused."`
+	NotifyProblem  string        `name:"notify-problem-url" env:"HORDE_NOTIFY_PROBLEM_URL,DISCORD_PROBLEM_USER_WEBHOOK" placeholder:"URL" help:"Chat webhook that is told of users and addresses which are a problem."`
+	IPCheckURL     string        `name:"ipcheck-url" env:"HORDE_IPCHECK_URL,IP_CHECKER" placeholder:"URL" help:"Ask this address, with {ipaddr} in it, how probable it is that an address is a VPN's or a proxy's: it answers with a number from 0 to 1."`
+	IPCheckSafe    string        `name:"ipcheck-safe-code" env:"HORDE_IPCHECK_SAFE_CODE,IP_CHECKER_LC" placeholder:"TEXT" help:"Text in its answers with an error that are not worth a line in the log."`
+	IPCheckLimit   float64       `name:"ipcheck-threshold" env:"HORDE_IPCHECK_THRESHOLD" default:"0.93" placeholder:"P" help:"Probability from which an address is unsafe; ${default} by default."`
+	IPCheckTimeout time.Duration `name:"ipcheck-timeout" env:"HORDE_IPCHECK_TIMEOUT" default:"2s" placeholder:"TIME" help:"How long to wait for the answer; ${default} by default."`
+	IPCheckTTL     time.Duration `name:"ipcheck-ttl" env:"HORDE_IPCHECK_TTL" default:"6h" placeholder:"TIME" help:"How long an answer holds; ${default} by default."`
+	IPCheckAllow   []string      `name:"ipcheck-allow" env:"HORDE_IPCHECK_ALLOW" placeholder:"CIDR" help:"Networks that are safe, whatever anybody says."`
+	IPCheckFile    string        `name:"ipcheck-networks" env:"HORDE_IPCHECK_NETWORKS" type:"path" placeholder:"FILE" help:"Networks of VPNs and proxies, one a line."`
+	AllowAllIPs    bool          `name:"allow-all-ips" env:"HORDE_ALLOW_ALL_IPS" help:"Take every address for safe."`
+	ServiceIPs     []string      `env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
+
+	Sharing       string   `env:"HORDE_SHARING" enum:"off,beta_only,opt_in" default:"beta_only" help:"Which images become public, for people to rate: none (off), those of models that are compared in pairs (beta_only), or also those of which the client says so (opt_in)."`
+	Pairs         []string `name:"pair" env:"HORDE_PAIR_MODELS" placeholder:"MODEL" help:"Models of which each request makes two images, by two pipelines of the worker, to be compared."`
+	RatingsURL    string   `name:"ratings-url" env:"HORDE_RATINGS_URL" placeholder:"URL" help:"The API of a ratings service in another program, which gets what clients say of shared images: https://ratings.example/api/v1"`
+	Ratings       bool     `env:"HORDE_RATINGS" help:"Run a ratings service in this program, where people rate shared images, under /ratings. Not together with --database."`
+	RatingsHost   string   `env:"HORDE_RATINGS_HOST" placeholder:"NAME" help:"Serve the ratings service as this host, too: ratings.example"`
+	RatingsSecret string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
 
 	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
 	AccessLog     bool       `env:"HORDE_ACCESS_LOG" help:"Log each call."`
@@ -225,7 +238,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, LandingFile: f.Landing, Contact: f.Contact,
 		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,
 		Filtering: moderation.Options{Off: !f.Filters, Fold: f.FilterFold, AgeRule: f.AgeRule}, FilterData: f.FilterData,
-		NoEvidence: !f.KeepEvidence, BannedAgents: f.BannedAgents,
+		NotifyPausedURL: f.NotifyPaused, NotifyProblemURL: f.NotifyProblem, NoEvidence: !f.KeepEvidence, BannedAgents: f.BannedAgents,
 		MetricsListen: f.MetricsListen, AccessLog: f.AccessLog, Log: f.log(),
 	}
 	if math.IsNaN(f.TrustThreshold) || f.TrustThreshold < 0 {
@@ -280,6 +293,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		{"rate-limit-exempt", f.RateLimitExempt, &cfg.RateLimitExempt},
 		{"allow-private", f.AllowPrivate, &cfg.AllowPrivate},
 		{"service-ips", f.ServiceIPs, &cfg.ServiceIPs},
+		{"ipcheck-allow", f.IPCheckAllow, &cfg.IPCheck.Allow},
 	} {
 		if *list.out, err = prefixes(list.in); err != nil {
 			return cfg, fmt.Errorf("--%s: %w", list.flag, err)
@@ -301,6 +315,9 @@ func (f *serverFlags) node() (node.Config, error) {
 			*list.out = append(*list.out, id)
 		}
 	}
+	if err := f.ipCheck(&cfg.IPCheck); err != nil {
+		return cfg, err
+	}
 	if f.FilterData != "" {
 		if _, err := moderation.ReadData(f.FilterData); err != nil {
 			return cfg, fmt.Errorf("--filter-data: %w", err)
@@ -315,6 +332,28 @@ func (f *serverFlags) imageModels() []string {
 		return slices.Concat(f.ImageModels, f.DiffusersModels)
 	}
 	return append([]string{modelref.Builtin}, f.DiffusersModels...)
+}
+
+// ipCheck is how the addresses of proxies are told from others.
+func (f *serverFlags) ipCheck(c *ipcheck.Config) (err error) {
+	c.URL, c.SafeCode, c.Threshold, c.Timeout, c.TTL = f.IPCheckURL, f.IPCheckSafe, f.IPCheckLimit, f.IPCheckTimeout, f.IPCheckTTL
+	if c.Threshold <= 0 || c.Threshold > 1 || math.IsNaN(c.Threshold) {
+		return errors.New("--ipcheck-threshold must be above 0, and at most 1")
+	}
+	if c.Timeout <= 0 || c.TTL <= 0 {
+		return errors.New("--ipcheck-timeout and --ipcheck-ttl must be above 0")
+	}
+	if f.IPCheckFile != "" {
+		if c.Deny, err = ipcheck.ReadNetworks(f.IPCheckFile); err != nil {
+			return fmt.Errorf("--ipcheck-networks: %w", err)
+		}
+	}
+	if f.AllowAllIPs {
+		*c = ipcheck.Config{}
+		return nil
+	}
+	_, err = ipcheck.New(*c)
+	return err
 }
 
 // log is the log on standard error.

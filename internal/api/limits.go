@@ -74,12 +74,13 @@ func (r *Router) takeLimits(h http.Header, req *http.Request, limits []compiledL
 		return nil
 	}
 	relaxed := r.options.Relaxed != nil && r.options.Relaxed.Has(c.Client)
+	service := within(r.options.Services, c.Client)
 	var few [4]limit.Hit
 	hits := few[:0]
 	for i := range limits {
 		l := &limits[i]
 		hit := limit.Hit{Rule: l.normal}
-		if relaxed {
+		if relaxed || service && l.by != ByKey {
 			hit.Rule = l.relaxed
 		}
 		switch l.by {

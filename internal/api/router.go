@@ -36,6 +36,8 @@ type Options struct {
 	AccessLog bool
 	// Limiter counts the calls. Nil turns all rate limits off.
 	Limiter *limit.Limiter
+	// Services are networks of services, whose limits are raised too, but for those of a key.
+	Services []netip.Prefix
 	// Relaxed lists the clients with raised limits; whoever accepts submissions feeds it. Nil means none.
 	Relaxed *limit.Relaxed
 	// Exempt are networks that are never limited.

@@ -33,6 +33,7 @@ import (
 	"horde/internal/engine"
 	"horde/internal/fetch"
 	"horde/internal/horde"
+	"horde/internal/ipcheck"
 	"horde/internal/kudos"
 	"horde/internal/limit"
 	"horde/internal/modelref"
@@ -82,6 +83,11 @@ type Config struct {
 	FilterData string
 	// NoEvidence keeps neither prompts nor addresses of what was refused or reported.
 	NoEvidence bool
+	// IPCheck tells the addresses of proxies from others. One without a URL and without networks checks nothing.
+	IPCheck ipcheck.Config
+	// NotifyPausedURL and NotifyProblemURL are chat webhooks for what moderators should know at once: workers that were paused,
+	// and users and addresses that are a problem. Empty sends nothing.
+	NotifyPausedURL, NotifyProblemURL string
 	// ServiceIPs are networks of services that speak for many people.
 	ServiceIPs []netip.Prefix
 	// BannedAgents are values of Client-Agent whose requests are refused; nil means the placeholder of the reference's example.
@@ -243,6 +249,14 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if banned == nil {
 		banned = []string{horde.PlaceholderAgent}
 	}
+	safety, err := n.safety()
+	if err != nil {
+		return err
+	}
+	alerts, err := newAlerts(n.NotifyPausedURL, n.NotifyProblemURL)
+	if err != nil {
+		return err
+	}
 	codec := picture.NewCodec(0)
 	hooks := webhook.New(fetch.New(webhook.FetchConfig(n.AllowPrivate)))
 	relaxed := &limit.Relaxed{}
@@ -263,7 +277,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
 		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
 		PromptCheckers: n.PromptCheckers, ProblemExempt: n.ProblemExempt, Filtering: filtering, NoEvidence: n.NoEvidence,
-		ServiceIPs: n.ServiceIPs, BannedAgents: banned,
+		ServiceIPs: n.ServiceIPs, BannedAgents: banned, Safety: safety, Alert: alerts.send,
 		KeySalt: n.KeySalt, Leading: leading, Ran: n.jobs.ran, Log: n.Log,
 	})
 	if err != nil {
@@ -275,10 +289,10 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	}
 	metered := meterBlobs(images, n.jobs)
 	blobs.Store = metered
-	n.runners = append(n.runners, hooks.Run, blob.Pruner{Store: metered, Log: n.Log}.Run)
+	n.runners = append(n.runners, alerts.sender.Run, hooks.Run, blob.Pruner{Store: metered, Log: n.Log}.Run)
 
 	router := api.NewRouter(api.Options{
-		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Exempt: n.RateLimitExempt,
+		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Services: n.ServiceIPs, Exempt: n.RateLimitExempt,
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
 	n.router = router

@@ -84,7 +84,7 @@ func Mount(s Site, r *api.Router) {
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	p := &pages{Site: s, router: r, policy: []string{policy(s)}, operations: describe(r.Routes(apiPrefix))}
 	for _, page := range []struct{ path, template string }{
-		{"/{$}", "home"}, {"/workers", "workers"}, {"/api", "api"},
+		{"/{$}", "home"}, {"/workers", "workers"}, {"/api", "api"}, {"/moderation", "moderation"},
 	} {
 		if page.template == "home" {
 			p.home()
@@ -107,7 +107,7 @@ func Mount(s Site, r *api.Router) {
 var sources embed.FS
 
 // templates are the pages by name, each inside the layout.
-var templates = parse("home", "register", "registered", "workers", "api", "refusal", "login", "profile", "transfer", "document")
+var templates = parse("home", "register", "registered", "workers", "api", "refusal", "login", "profile", "transfer", "document", "moderation")
 
 func parse(names ...string) map[string]*template.Template {
 	all := make(map[string]*template.Template, len(names))
