@@ -6,11 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"horde/internal/engine"
 	"horde/internal/horde"
@@ -225,22 +223,5 @@ func TestOnlyModeratorsEnter(t *testing.T) {
 	b.until("document.querySelector('#said').className.includes('bad') && !document.querySelector('#said').textContent.includes('no moderator')")
 	if !see[bool](b, "document.querySelector('#desk').hidden && !sessionStorage.getItem('horde-moderator-key')") {
 		t.Error("somebody is in")
-	}
-}
-
-// An address in time-out makes no account.
-func TestRegistrationFromAnAddressInTimeout(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	_, mod := withRoles(t, s, "Mira", 0, horde.Moderator)
-	if err := s.Node.Engine.BlockAddress(t.Context(), mod, "127.0.0.1", time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	a := signUp(t, s, "Ada")
-	if a.Status != http.StatusOK || !strings.Contains(a.Text, "from this address") {
-		t.Errorf("got %d %.300s", a.Status, a.Text)
-	}
-	if err := s.Node.Engine.Barred(netip.MustParseAddr("127.0.0.1")); err == nil {
-		t.Error("it is not in time-out")
 	}
 }

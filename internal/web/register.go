@@ -129,8 +129,6 @@ func (p *pages) signUp(w http.ResponseWriter, req *http.Request) {
 		p.problem(w, req, http.StatusOK, "register", v, "That name will not do: everybody will see it, so please choose one without swear words.")
 	case errors.Is(err, engine.ErrSignUpClosed):
 		p.problem(w, req, http.StatusOK, "register", v, engine.ErrSignUpClosed.Message)
-	case errors.Is(err, horde.ErrTimeoutIP):
-		p.problem(w, req, http.StatusOK, "register", v, "No account can be made from this address at the moment. Please try again later.")
 	case errors.Is(err, horde.ErrInvalidAPIKey):
 		p.problem(w, req, http.StatusOK, "register", v, "Your session is over. Please log in again.")
 	case err != nil:
@@ -153,9 +151,6 @@ func (p *pages) signUp(w http.ResponseWriter, req *http.Request) {
 }
 
 func (p *pages) enrol(req *http.Request, who *visitor, name string) (engine.Enrolled, error) {
-	if err := p.Accounts.Barred(p.router.Caller(req).Addr); err != nil {
-		return engine.Enrolled{}, err
-	}
 	if who != nil {
 		return p.Accounts.Enrol(req.Context(), who.signedIn(), name)
 	}
