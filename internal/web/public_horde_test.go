@@ -266,8 +266,8 @@ func TestAPublicHordeOnItsPages(t *testing.T) {
 	// A raid begins: strangers cannot register, people with a login can. It ends, and strangers can again.
 	stranger, bob := h.open(phone), h.open(phone)
 	b.visit("/profile")
-	b.click("#raid")
-	b.click("#modes button")
+	see[bool](b, "(document.querySelector('#raid').click(), true)") // what loads above it may move it away from under a mouse
+	see[bool](b, "(document.querySelector('#modes button').click(), true)")
 	b.until("document.querySelector('#done')")
 	stranger.visit("/register")
 	stranger.typeInto("#username", "Mallory\n")
@@ -282,8 +282,8 @@ func TestAPublicHordeOnItsPages(t *testing.T) {
 	if !see[bool](b, "document.querySelector('#raid').checked") {
 		t.Error("the page does not show that there is a raid")
 	}
-	b.click("#raid")
-	b.click("#modes button")
+	see[bool](b, "(document.querySelector('#raid').click(), true)") // what loads above it may move it away from under a mouse
+	see[bool](b, "(document.querySelector('#modes button').click(), true)")
 	b.until("document.querySelector('#done') && !document.querySelector('#raid').checked")
 	stranger.visit("/register")
 	stranger.typeInto("#username", "Eve\n")
