@@ -29,12 +29,6 @@ func init() {
 	for reason, operations := range map[string]string{
 		"another service, which has a host name of its own": `GET /api/v1/image/ratings/{}, GET /api/v1/user/validate/{}, GET /api/v1/user/check/{},
 			GET /api/v1/user/ratings`,
-		"no styles": `GET /api/v2/collections, GET /api/v2/collections/{}, GET /api/v2/collection_by_name/{}, POST /api/v2/collections,
-			DELETE /api/v2/collections/{}, PATCH /api/v2/collections/{}, GET /api/v2/styles/image, GET /api/v2/styles/image/{},
-			GET /api/v2/styles/image_by_name/{}, POST /api/v2/styles/image, PATCH /api/v2/styles/image/{}, DELETE /api/v2/styles/image/{},
-			POST /api/v2/styles/image/{}/example, DELETE /api/v2/styles/image/{}/example/{}, PATCH /api/v2/styles/image/{}/example/{},
-			GET /api/v2/styles/text, GET /api/v2/styles/text/{}, GET /api/v2/styles/text_by_name/{}, POST /api/v2/styles/text,
-			PATCH /api/v2/styles/text/{}, DELETE /api/v2/styles/text/{}, GET /api/v2/status/style_contract`,
 		"no shared keys": `GET /api/v2/sharedkeys/{}, DELETE /api/v2/sharedkeys/{}, PATCH /api/v2/sharedkeys/{}, PUT /api/v2/sharedkeys`,
 		"no messages": `GET /api/v2/workers/messages, GET /api/v2/workers/messages/{}, POST /api/v2/workers/messages,
 			DELETE /api/v2/workers/messages/{}`,

