@@ -32,7 +32,6 @@ func init() {
 		"no shared keys": `GET /api/v2/sharedkeys/{}, DELETE /api/v2/sharedkeys/{}, PATCH /api/v2/sharedkeys/{}, PUT /api/v2/sharedkeys`,
 		"no messages": `GET /api/v2/workers/messages, GET /api/v2/workers/messages/{}, POST /api/v2/workers/messages,
 			DELETE /api/v2/workers/messages/{}`,
-		"no ratings": `POST /api/v2/generate/rate/{}`,
 	} {
 		for o := range strings.SplitSeq(operations, ",") {
 			notServed[strings.TrimSpace(o)] = reason
@@ -80,7 +79,6 @@ var npmNotServed = map[string]string{
 	"AIHordeRatings.getTeams":     "another service, which has a host name of its own",
 	"AIHordeRatings.getNewRating": "another service, which has a host name of its own",
 	"AIHordeRatings.postRating":   "another service, which has a host name of its own",
-	"AIHorde.postRating":          "no ratings",
 	"AIHorde.putSharedKey":        "no shared keys",
 	"AIHorde.getSharedKey":        "no shared keys",
 	"AIHorde.updateSharedKey":     "no shared keys",
