@@ -232,7 +232,7 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 			return err
 		}
 		if kind == "captcha" {
-			os.Remove(s.imagePath(id)) // nobody needs it any more; what stays is pruned with its pop
+			os.Remove(s.imagePath(id)) // nobody needs it any more
 			return s.captcha(w, answer == rating, &refusal, now)
 		}
 		r := stored{

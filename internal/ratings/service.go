@@ -284,8 +284,14 @@ func seal(key []byte, text string) string {
 // Settle makes rewards that waited long enough due, and pays what is due: one payment for each rater.
 func (s *Service) Settle(ctx context.Context, now time.Time) error {
 	type payment struct{ id, user, amount int64 }
-	var list []payment
-	err := s.change(func() error {
+	var (
+		list []payment
+		own  []byte // tells the payments of this database from those of one that was lost
+	)
+	err := s.change(func() (err error) {
+		if own, err = s.secret("payments", 0, now); err != nil {
+			return err
+		}
 		if err := s.do(`update ratings set reward_state = 'due' where reward_state = 'pending' and created <= ?`, nil, now.Add(-pendingFor).Unix()); err != nil {
 			return err
 		}
@@ -303,11 +309,12 @@ func (s *Service) Settle(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, p := range list {
-		if err := s.Pay(ctx, strconv.FormatInt(p.id, 10), horde.UserID(p.user), horde.Kudos(p.amount)*100); err != nil {
-			return err
-		}
+		// Marked before it is made: after a crash a payment may be missing, and none is made twice.
 		if err := s.change(func() error { return s.do("update payments set done = 1 where id = ?", nil, p.id) }); err != nil {
 			return err
+		}
+		if err := s.Pay(ctx, seal(own, strconv.FormatInt(p.id, 10)), horde.UserID(p.user), horde.Kudos(p.amount)*100); err != nil {
+			return fmt.Errorf("payment %d to user %d: %w", p.id, p.user, err)
 		}
 	}
 	return nil
