@@ -254,6 +254,9 @@ func TestAPublicHordeOnItsPages(t *testing.T) {
 		b.shot("made")
 		b.click("#styles tbody a")
 		b.until("location.pathname === '/' && document.querySelector('#style-note') && !document.querySelector('#style-note').hidden")
+		if see[bool](b, "document.querySelector('#length').checkVisibility()") {
+			t.Error("the page asks for what the style decides on")
+		}
 		b.fill("#text-prompt", "a ship comes home.")
 		b.click("#go")
 		b.until("document.querySelector('#result')?.innerText.length > 20")

@@ -385,6 +385,9 @@ async function show(kind, order, status) {
 if (style) {
   form.elements.kind.value = style.kind;
   $('style-note').hidden = false;
+  // What the style decides on is not asked for.
+  const settled = `[data-kind=${style.kind}] > :is(.row, .field:has(#negative))`;
+  for (const fields of form.querySelectorAll(settled)) fields.hidden = true;
   $('style-name').textContent = asked.get('name') || style.id;
 }
 
