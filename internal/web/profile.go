@@ -68,9 +68,7 @@ func (p *pages) profile(w http.ResponseWriter, req *http.Request, status int, v 
 		PublicWorkers: u.User.PublicWorkers, Contact: html.UnescapeString(u.User.Contact),
 		Deleted: u.User.Has(horde.Deleted), Moderator: u.User.Has(horde.Moderator),
 	}
-	for _, role := range (u.User.Roles &^ horde.Deleted).Names() {
-		shown.Roles = append(shown.Roles, role)
-	}
+	shown.Roles = (u.User.Roles &^ horde.Deleted).Names()
 	for _, list := range u.Active {
 		shown.Active += len(list)
 	}
