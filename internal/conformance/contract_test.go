@@ -18,8 +18,6 @@ import (
 var missing = strings.Fields(`
 	put:/v2/sharedkeys
 	get:/v2/sharedkeys/{sharedkey_id} patch:/v2/sharedkeys/{sharedkey_id} delete:/v2/sharedkeys/{sharedkey_id}
-	get:/v2/workers/messages post:/v2/workers/messages
-	get:/v2/workers/messages/{message_id} delete:/v2/workers/messages/{message_id}
 `)
 
 // dryRuns are the two operations for which existing clients demand a documented 200 (clients chapter, demand 128), which the

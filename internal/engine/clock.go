@@ -54,6 +54,7 @@ func (e *Engine) clockLoop() {
 					e.promote(u, now)
 				}
 				e.sweepModeration(now)
+				e.sweepMessages(now)
 				trusted = now
 			}
 			if !e.open.idle() {

@@ -17,6 +17,7 @@ const (
 	styleDocument      = "style"
 	collectionDocument = "collection"
 	transferDocument   = "transfer"
+	messageDocument    = "message"
 	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
 	interrogationDocument = "interrogation"
 	formDocument          = "form"
@@ -83,6 +84,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addCollection)
 	case transferDocument:
 		err = restore(d, s.addTransfer)
+	case messageDocument:
+		err = restore(d, s.addMessage)
 	case interrogationDocument:
 		err = restore(d, s.addInterrogation)
 	case formDocument:

@@ -34,6 +34,8 @@ type Popped struct {
 	// Newer tells that the worker knows the parameters of [horde.Sampling].
 	Newer   bool
 	Skipped horde.Skipped
+	// Messages are what the worker is told.
+	Messages []*horde.Message
 }
 
 // ExtraSource is a further source image as a worker gets it.
@@ -217,7 +219,8 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 		if w.Maintenance {
 			return popAnswer{refusal: horde.ErrWorkerMaintenance.Withf("%s", w.MaintenanceMessage)}
 		}
-		return popAnswer{popped: &Popped{Kind: w.Kind, Skipped: skipped}}
+		messages, wait := e.mailFor(w.worker, now)
+		return popAnswer{popped: &Popped{Kind: w.Kind, Skipped: skipped, Messages: messages}, wait: wait}
 	}
 	r := e.requests[found.Request.ID]
 	o := r.order()
@@ -235,6 +238,7 @@ func (e *Engine) take(w *polled, p *horde.Polling, now time.Time) popAnswer {
 		Kind: w.Kind, Request: r.ID, Order: o, Model: e.pick(w, o),
 		Lease: o.Lease(w.ExtraSlow, e.Reference()), Newer: w.offer.Features&horde.FeatureExtendedSampling != 0,
 	}
+	popped.Messages, _ = e.mailFor(w.worker, now) // the jobs wait for a later batch
 	if w.Kind == horde.Image {
 		popped.Seed = o.PopSeed(left, e.Random.Uint32())
 	}

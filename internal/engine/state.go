@@ -35,6 +35,7 @@ type state struct {
 	teamByName map[string]*team // by name in lower case
 
 	styleIndex
+	mail
 
 	transfers map[transferKey]*transfer
 	gifts     gifts
@@ -85,6 +86,8 @@ type worker struct {
 	changed
 	owner *user
 	team  *team // nil for none
+	// messages are those to this worker, in order of creation, with those that have expired.
+	messages []*message
 	// tricked are the requests that the worker was given a decoy of. It may be lost in a crash.
 	tricked map[horde.RequestID]bool
 	// failed is when the worker last gave a job back as failed. It may be lost in a crash.
@@ -158,8 +161,8 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
-		styleIndex: newStyleIndex(),
-		transfers:  map[transferKey]*transfer{}, gifts: gifts{},
+		styleIndex: newStyleIndex(), mail: mail{messages: map[horde.MessageID]*message{}},
+		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		shown: map[horde.RequestID]*shown{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),

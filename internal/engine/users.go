@@ -613,6 +613,7 @@ func (e *Engine) wipe(u *user, now time.Time) {
 		e.removeWorker(w, now)
 	}
 	e.dropStylesOf(u.ID)
+	e.dropMessagesOf(u.ID)
 	delete(e.byKey, u.KeyHash)
 	delete(e.byOAuth, u.OAuthID)
 	delete(e.services, u.PasskeyHash)

@@ -24,6 +24,8 @@ type WorkerView struct {
 	Owner string
 	// Team is the worker's team, nil for none.
 	Team *horde.Team
+	// Messages are those to this worker that are delivered, where Owner is told.
+	Messages []*horde.Message
 	// Contact is the owner's, for moderators.
 	Contact string
 	// Own tells that the caller is the owner, All that the caller is a moderator.
@@ -92,6 +94,11 @@ func (e *Engine) viewWorker(w *worker, sees privilege, now time.Time) WorkerView
 	}
 	if v.All || v.Own || w.owner.PublicWorkers {
 		v.Owner = w.owner.Alias()
+		for _, m := range w.messages {
+			if m.Active(now) {
+				v.Messages = append(v.Messages, &m.Message)
+			}
+		}
 	}
 	if w.team != nil {
 		t := w.team.Team
@@ -262,6 +269,9 @@ func (e *Engine) removeWorker(w *worker, now time.Time) {
 			}
 			f.worker = nil
 		}
+	}
+	for len(w.messages) > 0 {
+		e.dropMessage(w.messages[0])
 	}
 	e.join(w, nil)
 	e.dismiss(w, nil)

@@ -30,8 +30,6 @@ func init() {
 		"another service, which has a host name of its own": `GET /api/v1/image/ratings/{}, GET /api/v1/user/validate/{}, GET /api/v1/user/check/{},
 			GET /api/v1/user/ratings`,
 		"no shared keys": `GET /api/v2/sharedkeys/{}, DELETE /api/v2/sharedkeys/{}, PATCH /api/v2/sharedkeys/{}, PUT /api/v2/sharedkeys`,
-		"no messages": `GET /api/v2/workers/messages, GET /api/v2/workers/messages/{}, POST /api/v2/workers/messages,
-			DELETE /api/v2/workers/messages/{}`,
 	} {
 		for o := range strings.SplitSeq(operations, ",") {
 			notServed[strings.TrimSpace(o)] = reason

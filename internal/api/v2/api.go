@@ -29,6 +29,7 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.users(r)
 	a.workers(r)
 	a.teams(r)
+	a.messages(r)
 	a.styles(r)
 	a.collections(r)
 	a.kudos(r)

@@ -107,14 +107,6 @@ type jobExtraSource struct {
 	Strength float64 `json:"strength" default:"1"`
 }
 
-// popMessage is a message to the owner of a worker.
-type popMessage struct {
-	ID      string `json:"id" required:"true"`
-	Message string `json:"message" required:"true"`
-	Origin  string `json:"origin,omitempty"`
-	Expiry  string `json:"expiry" required:"true" published:"format=date-time"`
-}
-
 // imagePayload is what the worker makes an image from. What the client did not send is left out, or has its default.
 type imagePayload struct {
 	Prompt                    string            `json:"prompt,omitempty"`
@@ -196,7 +188,7 @@ func (a *API) popImage(ctx context.Context, c *api.Call[imagePopInput]) (int, *i
 	if err != nil {
 		return 0, nil, err
 	}
-	out := &imageJob{IDs: []string{}, Messages: []popMessage{}, SourceProcessing: "img2img", Payload: emptyImagePayload}
+	out := &imageJob{IDs: []string{}, Messages: popMessages(p.Messages), SourceProcessing: "img2img", Payload: emptyImagePayload}
 	if len(p.IDs) == 0 {
 		s := &p.Skipped
 		out.Skipped = imageSkipped{
@@ -322,7 +314,7 @@ func (a *API) popText(ctx context.Context, c *api.Call[textPopInput]) (int, *tex
 		return 0, nil, err
 	}
 	out := &textJob{
-		IDs: []string{}, Messages: []popMessage{}, Payload: textPayload{TextSettings: textSettings(horde.TextSettings{})},
+		IDs: []string{}, Messages: popMessages(p.Messages), Payload: textPayload{TextSettings: textSettings(horde.TextSettings{})},
 		Skipped: textSkipped{skipped: skipped{Untrusted: counted(&p.Skipped.Untrusted)}},
 	}
 	if len(p.IDs) == 0 {

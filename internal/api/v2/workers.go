@@ -119,14 +119,6 @@ type workerKudosDetails struct {
 	Uptime    int64   `json:"uptime"`
 }
 
-// workerMessage is a message to the owner of a worker.
-type workerMessage struct {
-	WorkerID string `json:"worker_id,omitempty" minLength:"36" maxLength:"36"`
-	Message  string `json:"message" required:"true" minLength:"1" maxLength:"10240"`
-	Origin   string `json:"origin,omitempty" minLength:"1" maxLength:"255"`
-	Expiry   string `json:"expiry,omitempty" published:"type=integer,minimum=1,maximum=720,default=12"`
-}
-
 // team is null in both members for a worker without one.
 type team struct {
 	Name *string `json:"name"`
@@ -148,7 +140,11 @@ func detailedWorker(v engine.WorkerView) workerDetails {
 		d.Team = team{&v.Team.Name, &id}
 	}
 	if v.Owner != "" {
-		d.Messages = &[]workerMessage{}
+		messages := make([]workerMessage, len(v.Messages))
+		for i, m := range v.Messages {
+			messages[i] = detailedMessage(m)
+		}
+		d.Messages = &messages
 	}
 	if v.Own {
 		d.IPAddr = w.IP
