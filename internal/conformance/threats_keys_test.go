@@ -130,7 +130,7 @@ func TestThreatsALeakedKeySpendsItsBudgetAtMost(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	s.needs("PUT:/sharedkeys")
-	owner, w := s.user(100_000, 0), s.user(0, horde.Trusted)
+	owner, w := s.user(100_000, horde.Trusted), s.user(0, horde.Trusted)
 	s.want(s.call("PUT", owner.path(), s.user(0, horde.Moderator), fields{"concurrency": 500}), http.StatusOK)
 	key := s.share(owner, fields{"kudos": 50})
 	body := fields{"prompt": "x", "models": []string{"Deliberate"}}

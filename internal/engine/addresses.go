@@ -164,7 +164,7 @@ func (e *Engine) safetyOf(key string, addr netip.Addr, onlyInRaids bool) (modera
 	}
 	exempt := false
 	if err := e.do(func() {
-		u, refusal := e.userOf(key)
+		u, refusal := e.accountOf(key)
 		exempt = refusal != nil || u.Has(horde.Trusted) || !onlyInRaids && u.Has(horde.VPN) || onlyInRaids && !e.settings.RaidMode ||
 			e.timedOut(addr, time.Now()) != nil
 	}); err != nil {

@@ -85,7 +85,7 @@ func (e *Engine) event(ev *kudos.Event) {
 // forgetRequest takes a request and its jobs out of memory and out of the record.
 func (e *Engine) forgetRequest(r *request, now time.Time) {
 	e.dequeue(r, now)
-	e.book.ReleaseHold(&r.Request)
+	e.releaseHold(r)
 	for _, j := range r.jobs {
 		delete(e.jobs, j.ID)
 		delete(e.running, j.ID)

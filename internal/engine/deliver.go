@@ -310,7 +310,7 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 	r.Finished++
 	r.Touch(now, horde.Lifetime)
 	if r.Done() || r.Cancelled && r.Running == 0 {
-		e.book.ReleaseHold(&r.Request)
+		e.releaseHold(r)
 		r.unpacked = nil
 	}
 	e.open.request(r, false)
@@ -390,7 +390,7 @@ func (e *Engine) fault(j *job, now time.Time) {
 			r.Faulted = true
 		}
 		if r.Faulted {
-			e.book.ReleaseHold(&r.Request)
+			e.releaseHold(r)
 		}
 	}
 	if j.worker != nil {
@@ -413,7 +413,7 @@ func (e *Engine) vacate(j *job, state horde.JobState, now time.Time) {
 	if !r.Cancelled {
 		e.setLeft(r, r.Left+1, now)
 	} else if r.Running == 0 {
-		e.book.ReleaseHold(&r.Request)
+		e.releaseHold(r)
 	}
 	e.open.request(r, false)
 }

@@ -35,6 +35,8 @@ const (
 	countersDocument = "moderation"
 	// shownDocument is a [shown].
 	shownDocument = "shown"
+	// sharedKeyDocument is a [horde.SharedKey].
+	sharedKeyDocument = "shared key"
 )
 
 // documentKey names a document.
@@ -90,6 +92,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addInterrogation)
 	case formDocument:
 		err = restore(d, s.addForm)
+	case sharedKeyDocument:
+		err = restore(d, s.addSharedKey)
 	case shownDocument:
 		err = restore(d, s.addShown)
 	case minuteDocument, hourDocument, pastDocument:

@@ -19,10 +19,10 @@ func (e *Engine) Recorded(ctx context.Context, key string, kind horde.Kind, text
 			return struct{}{}, nil, horde.ErrAnonForbidden
 		}
 		// A key that was replaced opens nothing any more, not even what it has sent.
-		if _, err := e.userOf(key); err != nil {
+		if _, err := e.accountOf(key); err != nil {
 			return struct{}{}, nil, err
 		}
-		mark := horde.MarkOf(horde.HashKey(e.settings.KeySalt, key))
+		mark := e.markOf(key)
 		r := e.requests[id]
 		switch {
 		case r == nil || r.Order.Kind() != kind:

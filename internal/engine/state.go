@@ -37,6 +37,8 @@ type state struct {
 	styleIndex
 	mail
 
+	sharedKeys map[horde.SharedKeyID]*sharedKey
+
 	transfers map[transferKey]*transfer
 	gifts     gifts
 
@@ -71,6 +73,8 @@ type user struct {
 	horde.User
 	changed
 	workers map[horde.WorkerID]*worker
+	// sharedKeys are those of the user, the oldest first.
+	sharedKeys []*sharedKey
 	// requests are those of the user that are alive.
 	requests map[*request]struct{}
 	// arriving counts results of requests that are admitted and whose source images are still being stored, by kind.
@@ -106,6 +110,8 @@ type request struct {
 	changed
 	user  *user
 	entry *dispatch.Entry // nil while nothing waits
+	// through is the shared key that the request was made through, nil for none.
+	through *passage
 	// unpacked is the order while something of the request is being made, else nil: see order.
 	unpacked *horde.Order
 	jobs     []*job // in the order in which they were handed out
@@ -163,9 +169,10 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		styleIndex: newStyleIndex(), mail: mail{messages: map[horde.MessageID]*message{}},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
-		shown: map[horde.RequestID]*shown{},
-		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
-		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
+		sharedKeys: map[horde.SharedKeyID]*sharedKey{},
+		shown:      map[horde.RequestID]*shown{},
+		lots:       map[horde.Kind]*dispatch.Lot[*parkedPop]{},
+		pulse:      map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
 		statistics: map[horde.Kind]*statistics{},
 	}
 	for _, k := range horde.Kinds {
@@ -206,6 +213,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		r.user = s.users[r.User]
 		s.addRequest(r)
 		s.book.RestoreHold(&r.Request)
+		s.restorePassage(r)
 		r.unpacked = nil
 	}
 	for _, q := range s.queues {

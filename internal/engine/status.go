@@ -104,7 +104,7 @@ func (e *Engine) cancel(r *request) {
 	r.Cancelled, r.Left = true, 0
 	e.meters.kinds[r.Order.Kind()].cancelled.Inc()
 	if r.Running == 0 {
-		e.book.ReleaseHold(&r.Request)
+		e.releaseHold(r)
 	}
 	e.open.request(r, false)
 }

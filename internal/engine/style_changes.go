@@ -56,9 +56,12 @@ func (e *Engine) CreateStyle(ctx context.Context, key string, kind horde.Kind, c
 		if err := e.cleanStyle(&t.Style); err != nil {
 			return StyleChanged{}, nil, err
 		}
+		if c.SharedKey != nil {
+			if t.SharedKey, err = e.bindable(u, *c.SharedKey, time.Now()); err != nil {
+				return StyleChanged{}, nil, err
+			}
+		}
 		switch {
-		case c.SharedKey != nil:
-			return StyleChanged{}, nil, horde.ErrSharedKeyUnknown
 		case u.Has(horde.Deleted):
 			return StyleChanged{}, nil, horde.ErrDeletedUser
 		case e.stylesOf[u.ID][t.Name] != nil:
@@ -165,7 +168,9 @@ func (e *Engine) ChangeStyle(ctx context.Context, key string, kind horde.Kind, i
 			return StyleChanged{}, nil, err
 		}
 		if c.SharedKey != nil {
-			return StyleChanged{}, nil, horde.ErrSharedKeyUnknown
+			if next.SharedKey, err = e.bindable(u, *c.SharedKey, time.Now()); err != nil {
+				return StyleChanged{}, nil, err
+			}
 		}
 		if other := e.stylesOf[u.ID][next.Name]; other != nil && other != t {
 			return StyleChanged{}, nil, horde.ErrStyleNameTaken

@@ -33,6 +33,7 @@ type styleIndex struct {
 	collectionsNamed  map[string][]*collection
 	collectionsOf     map[horde.UserID]map[string]*collection
 	collectionsHaving map[horde.StyleID]map[*collection]struct{}
+	stylesHaving      map[horde.SharedKeyID]map[*style]struct{}
 }
 
 func newStyleIndex() styleIndex {
@@ -41,6 +42,7 @@ func newStyleIndex() styleIndex {
 		collections: map[horde.CollectionID]*collection{}, collectionsNamed: map[string][]*collection{},
 		collectionsOf:     map[horde.UserID]map[string]*collection{},
 		collectionsHaving: map[horde.StyleID]map[*collection]struct{}{},
+		stylesHaving:      map[horde.SharedKeyID]map[*style]struct{}{},
 	}
 }
 
@@ -53,6 +55,12 @@ func (s *styleIndex) addStyle(t *style) {
 		s.stylesOf[t.Owner] = map[string]*style{}
 	}
 	s.stylesOf[t.Owner][t.Name] = t
+	if k := t.SharedKey; k != (horde.SharedKeyID{}) {
+		if s.stylesHaving[k] == nil {
+			s.stylesHaving[k] = map[*style]struct{}{}
+		}
+		s.stylesHaving[k][t] = struct{}{}
+	}
 }
 
 func (s *styleIndex) removeStyle(t *style) {
@@ -64,6 +72,10 @@ func (s *styleIndex) removeStyle(t *style) {
 	delete(s.stylesOf[t.Owner], t.Name)
 	if len(s.stylesOf[t.Owner]) == 0 {
 		delete(s.stylesOf, t.Owner)
+	}
+	delete(s.stylesHaving[t.SharedKey], t)
+	if len(s.stylesHaving[t.SharedKey]) == 0 {
+		delete(s.stylesHaving, t.SharedKey)
 	}
 }
 
@@ -77,6 +89,8 @@ type StyleView struct {
 	Creator string // the owner's alias
 	// Own tells that the owner looks.
 	Own bool
+	// Key is the shared key that pays for requests with the style, for the owner, else nil.
+	Key *SharedKeyView
 }
 
 // StyleFilter is what of the public styles of a kind is listed.
@@ -224,6 +238,10 @@ func (e *Engine) showStyle(ctx context.Context, key string, kind horde.Kind, mis
 			v := e.viewStyle(t)
 			if u, err := e.userOf(key); err == nil {
 				v.Own = u.ID == t.Owner && u.ID != horde.Anonymous
+			}
+			if k := e.sharedKeys[t.SharedKey]; k != nil && v.Own {
+				view := e.viewSharedKey(k)
+				v.Key = &view
 			}
 			return v, e.pending(&t.changed), nil
 		}

@@ -55,6 +55,7 @@ type submission struct {
 	// apply makes the submission what a style makes of it, and use is the style then.
 	apply   func(*style) *horde.Error
 	use     *styleUse
+	payer   payer
 	sources sources
 	// safety is what is thought of the address, where anybody asks.
 	safety moderation.Safety
@@ -214,7 +215,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 				r, accepted, refusal = e.enter(c, u, o, s)
 			}
 			if refusal == nil && !accepted.DryRun && !s.sources.any() {
-				accepted, wait = e.activate(r, s.use, now), e.open
+				accepted, wait = e.activate(r, s, now), e.open
 			}
 		}); err != nil {
 			return Accepted{}, err
@@ -243,11 +244,11 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 			}
 			r.user.arriving[s.kind] -= s.results
 			if refusal != nil {
-				e.book.ReleaseHold(&r.Request)
+				e.releaseHold(r)
 				return
 			}
 			r.unpacked = stored
-			accepted, wait = e.activate(r, s.use, time.Now().UTC()), e.open
+			accepted, wait = e.activate(r, s, time.Now().UTC()), e.open
 		}); err != nil {
 			return Accepted{}, err
 		}
@@ -290,10 +291,11 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 	case str(s.webhook) != "" && !strings.HasPrefix(*s.webhook, "https://"):
 		return nil, nil, horde.ErrWebhook
 	}
-	u, err := e.userOf(c.Key)
-	if err != nil {
+	var err *horde.Error
+	if s.payer, err = e.payerOf(c, s, time.Now()); err != nil {
 		return nil, nil, err
 	}
+	u := s.payer.user
 	trusted := u.Has(horde.Trusted)
 	switch {
 	case str(s.proxied) != "" && !u.Has(horde.Service):
@@ -368,10 +370,17 @@ func (s *sources) any() bool { return s.image != "" || len(s.extras) > 0 }
 func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*request, Accepted, *horde.Error) {
 	now, ref := time.Now().UTC(), e.Reference()
 	o.Agent, o.IP = c.Agent, c.Addr.String()
-	o.KeyMark = horde.MarkOf(horde.HashKey(e.settings.KeySalt, c.Key))
+	o.KeyMark = e.markOf(c.Key)
 	r := &request{Request: horde.Request{ID: horde.NewRequestID(), User: u.ID, Wanted: s.results, Left: s.results}, user: u}
 
 	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
+	if k := s.payer.key; k != nil && !k.Unlimited && horde.NewKudos(gate.Required) > k.Budget-k.held {
+		if !s.downgrade || gate.NoDowngrade {
+			return nil, Accepted{}, horde.ErrSharedKeyKudos.Withf("This request needs %s kudos. The shared key has %s left.",
+				horde.NewKudos(gate.Required), max(0, k.Budget-k.held))
+		}
+		s.payer.low = true
+	}
 	if gate.Needed && gate.Required > 0 && !e.book.PlaceHold(&r.Request, horde.NewKudos(gate.Required)) {
 		if !s.downgrade || gate.NoDowngrade {
 			e.meters.refusedHolds.Inc()
@@ -379,6 +388,12 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 				horde.NewKudos(gate.Required), max(0, e.available(u)))
 		}
 		o = gate.Downgrade(o, ref)
+	}
+	if k := s.payer.key; k != nil && !s.payer.styled {
+		if err := k.Check(o); err != nil {
+			e.book.ReleaseHold(&r.Request)
+			return nil, Accepted{}, err
+		}
 	}
 	if s.dryRun {
 		e.book.ReleaseHold(&r.Request)
@@ -390,6 +405,15 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 		return nil, a, nil
 	}
 	r.unpacked, r.Price = o, horde.NewKudos(e.Rules.Price(o))
+	if k := s.payer.key; k != nil && k.Owner == u.ID {
+		hold := horde.NewKudos(gate.Required) + kudos.Tax(o, e.rewards(s.use, u))
+		if !k.Unlimited {
+			hold = min(hold, max(0, k.Budget-k.held))
+		}
+		o.SharedKey, o.KeyHold = k.ID.String(), hold
+		r.through = &passage{k, hold}
+		k.held += hold
+	}
 	if s.sources.any() {
 		if u.arriving == nil {
 			u.arriving = map[horde.Kind]int{}
@@ -462,16 +486,17 @@ func (e *Engine) storageRefusal(err error) *horde.Error {
 	return horde.ErrUnavailable
 }
 
-// The priorities of users who are flagged (dispatch chapter, 10).
+// The priorities of users who are flagged, and of requests that a shared key has too little left for (dispatch chapter, 10).
 const (
+	downgradedPriority = -50
 	flaggedPriority    = -100
 	flaggedKudosFactor = 1000
 	flaggedKudosFrom   = 10_00
 )
 
-// activate makes a request visible to workers, charges its tax and counts the use of its style, nil for none.
-func (e *Engine) activate(r *request, use *styleUse, now time.Time) Accepted {
-	u := r.user
+// activate makes a request visible to workers, charges its tax and counts the use of its style.
+func (e *Engine) activate(r *request, s *submission, now time.Time) Accepted {
+	u, use := r.user, s.use
 	balance := e.book.Balance(u.ID).Spendable
 	r.Created, r.Queued = now, now
 	r.Touch(now, horde.Lifetime)
@@ -480,6 +505,8 @@ func (e *Engine) activate(r *request, use *styleUse, now time.Time) Accepted {
 		r.Priority = int64(math.RoundToEven(balance.Float() / flaggedKudosFactor))
 	case u.Has(horde.Flagged):
 		r.Priority = flaggedPriority
+	case s.payer.low:
+		r.Priority = downgradedPriority
 	default:
 		r.Priority = balance.Whole()
 	}
@@ -511,4 +538,5 @@ func (e *Engine) activate(r *request, use *styleUse, now time.Time) Accepted {
 func (e *Engine) charge(r *request, amount horde.Kudos) {
 	r.Charged += amount
 	e.book.UseHold(&r.Request, amount)
+	e.pays(r, amount)
 }

@@ -21,6 +21,8 @@ type transfer struct {
 	Key    string       `json:"key"`
 	To     horde.UserID `json:"to"`
 	Amount horde.Kudos  `json:"amount"`
+	// Through is the shared key that the target was named by, zero for none.
+	Through horde.SharedKeyID `json:"through,omitzero"`
 	changed
 }
 
@@ -54,7 +56,7 @@ func (g gifts) add(from, to horde.UserID, now time.Time) {
 const maxIdempotencyKey = 255
 
 // Transfer gives kudos of the caller to the account that target names: alias, number, or what stands behind the last "#" of
-// anything. With an idempotency key a repeated call answers as the first and moves nothing.
+// anything, or a shared key, whose owner gets them and whose budget grows. With an idempotency key a repeated call answers as the first and moves nothing.
 func (e *Engine) Transfer(ctx context.Context, key, target string, amount int64, idempotency string) (int64, error) {
 	if len(idempotency) > maxIdempotencyKey {
 		return 0, horde.Invalid(map[string]string{"Idempotency-Key": fmt.Sprintf("longer than %d bytes", maxIdempotencyKey)})
@@ -70,10 +72,16 @@ func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, am
 			return 0, nil, err
 		}
 		var to *user
-		if id, ok := horde.ParseAlias(target); ok {
+		now := time.Now().UTC()
+		through := e.sharedKeyOf(target)
+		if through != nil {
+			to = e.users[through.Owner]
+		} else if id, ok := horde.ParseAlias(target); ok {
 			to = e.users[id]
 		}
-		now := time.Now().UTC()
+		if through != nil && through.Expired(now) && from.ID != horde.Anonymous {
+			return 0, nil, horde.ErrTransferKeyExpired
+		}
 		if err := e.mayTransfer(from, to, amount, now); err != nil {
 			return 0, nil, err
 		}
@@ -82,12 +90,12 @@ func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, am
 			eventKey = uuid.NewString()
 		} else if before := e.transfers[transferKey{from.ID, idempotency}]; before != nil {
 			e.meters.replays.Inc()
-			if before.To != to.ID || before.Amount != sum {
+			if before.To != to.ID || before.Amount != sum || before.Through != throughID(through) {
 				return 0, nil, horde.ErrIdempotency
 			}
 			return amount, e.pending(&before.changed), nil
 		}
-		if !e.mayHold(to, sum) {
+		if !e.mayHold(to, sum) || through != nil && through.Budget > maxBalance-sum {
 			return 0, nil, tooLarge("amount")
 		}
 		if available := e.available(from); available < sum {
@@ -99,13 +107,24 @@ func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, am
 		}
 		e.event(e.book.Transfer(now, kind, eventKey, from.ID, to.ID, sum))
 		e.gifts.add(from.ID, to.ID, now)
+		if through != nil && !through.Unlimited {
+			through.Budget += sum
+			e.keepSharedKey(through)
+		}
 		if idempotency != "" {
-			t := &transfer{From: from.ID, Key: idempotency, To: to.ID, Amount: sum}
+			t := &transfer{From: from.ID, Key: idempotency, To: to.ID, Amount: sum, Through: throughID(through)}
 			e.addTransfer(t)
 			e.open.document(transferDocument, t.id(), t)
 		}
 		return amount, e.open, nil
 	})
+}
+
+func throughID(k *sharedKey) horde.SharedKeyID {
+	if k == nil {
+		return horde.SharedKeyID{}
+	}
+	return k.ID
 }
 
 // maxTransfer keeps amounts in hundredths far from where integers end.

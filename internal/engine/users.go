@@ -31,22 +31,33 @@ type UserView struct {
 	Active map[horde.Kind][]horde.RequestID
 	// Styles are those of the account that the caller may know.
 	Styles []StyleName
+	// SharedKeys are those of the account, the oldest first, where the caller may know.
+	SharedKeys []horde.SharedKeyID
+	// Title is how the account is called where a shared key stands for it, else empty.
+	Title string
 	// Own tells that the caller sees what the account itself sees, All what moderators see.
 	Own, All bool
 }
 
-// FindUser looks up the account that a key opens.
+// FindUser looks up the account that a key opens. A shared key shows what everybody sees of its owner.
 func (e *Engine) FindUser(ctx context.Context, key string) (UserView, error) {
 	if key == "" {
 		return UserView{}, horde.ErrInvalidAPIKey
 	}
-	return e.read(ctx, func() (*user, privilege, *horde.Error) {
+	var title string
+	v, err := e.read(ctx, func() (*user, privilege, *horde.Error) {
+		if through := e.sharedKeyOf(key); through != nil {
+			title = through.Title(e.users[through.Owner].Alias())
+			return e.users[through.Owner], seesPublic, nil
+		}
 		u, err := e.userOf(key)
 		if err != nil {
 			return nil, 0, horde.ErrUserNotFound
 		}
 		return u, seesOwn, nil
 	})
+	v.Title = title
+	return v, err
 }
 
 // User shows an account to the owner of key, which may be empty.
@@ -177,6 +188,11 @@ func (e *Engine) view(u *user, sees privilege) UserView {
 			v.Workers = append(v.Workers, id)
 		}
 		slices.SortFunc(v.Workers, func(a, b horde.WorkerID) int { return strings.Compare(a.String(), b.String()) })
+	}
+	if v.Own {
+		for _, k := range u.sharedKeys {
+			v.SharedKeys = append(v.SharedKeys, k.ID)
+		}
 	}
 	if v.Own && u.ID != horde.Anonymous {
 		v.Active = map[horde.Kind][]horde.RequestID{}
@@ -614,6 +630,9 @@ func (e *Engine) wipe(u *user, now time.Time) {
 	}
 	e.dropStylesOf(u.ID)
 	e.dropMessagesOf(u.ID)
+	for _, k := range slices.Clone(u.sharedKeys) {
+		e.dropSharedKey(k)
+	}
 	delete(e.byKey, u.KeyHash)
 	delete(e.byOAuth, u.OAuthID)
 	delete(e.services, u.PasskeyHash)

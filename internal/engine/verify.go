@@ -112,6 +112,7 @@ func (e *Engine) contradictions(now time.Time) (f findings) {
 	f.alchemy(e, now)
 	f.accounts(e, held)
 	f.styles(e)
+	f.sharedKeys(e)
 	return f
 }
 
@@ -317,7 +318,7 @@ func (e *Engine) differences(record *store.State) (f findings) {
 	return f
 }
 
-// documents compares alchemy, styles and the statistics with the record.
+// documents compares alchemy, styles, shared keys and the statistics with the record.
 func (f *findings) documents(e *Engine, record *store.State) {
 	kept := map[documentKey]documented{}
 	for id, i := range e.interrogations {
@@ -328,7 +329,8 @@ func (f *findings) documents(e *Engine, record *store.State) {
 	}
 	e.keptStatistics(kept)
 	e.keptStyles(kept)
-	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
+	e.keptSharedKeys(kept)
+	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, sharedKeyDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
 	for key := range e.open.documents {
 		delete(kept, key)
 	}

@@ -59,6 +59,10 @@ type Order struct {
 	GrownContext bool `json:"grown_context,omitempty"`
 	// KeyMark tells the key that was used from others: see [MarkOf].
 	KeyMark string `json:"key_mark,omitempty"`
+	// SharedKey is the id of the shared key that the order was made through, empty for none; KeyHold is what was set aside of its
+	// budget.
+	SharedKey string `json:"shared_key,omitempty"`
+	KeyHold   Kudos  `json:"key_hold,omitempty"`
 }
 
 // ExtraSource is a stored further source image of a remix.

@@ -26,7 +26,8 @@ type PackedOrder string
 var orderFields = map[reflect.Type]string{
 	reflect.TypeFor[Order](): `kind prompt models workers worker_blacklist nsfw censor_nsfw trusted_workers
 		validated_backends slow_workers extra_slow_workers disable_batching r2 source_processing source_image source_mask
-		extra_sources image text softprompt webhook agent proxied_account ip unsafe_ip requester_trusted recorded key_mark grown_context shared pair`,
+		extra_sources image text softprompt webhook agent proxied_account ip unsafe_ip requester_trusted recorded key_mark grown_context shared pair
+		shared_key key_hold`,
 	reflect.TypeFor[ImageSubmission](): `prompt params nsfw censor_nsfw trusted_workers validated_backends slow_workers
 		extra_slow_workers workers worker_blacklist models source_image source_processing source_mask extra_source_images r2
 		shared replacement_filter dry_run proxied_account disable_batching allow_downgrade webhook style template_fields`,

@@ -154,6 +154,7 @@ var (
 	ErrNotAllowedAwards   = refusal(http.StatusForbidden, "NotAllowedAwards", "This account may not award kudos.")
 	ErrAwardTarget        = refusal(http.StatusBadRequest, "InvalidAwardUsername", "There is no such account to award.")
 	ErrAwardToAnon        = refusal(http.StatusBadRequest, "KudosAwardToAnon", "The anonymous account cannot be awarded.")
+	ErrTransferKeyExpired = refusal(http.StatusBadRequest, "SharedKeyExpired", "This shared key has expired.")
 	ErrNoHordeMod         = refusal(http.StatusBadRequest, "NoHordeModSelected", "Nothing to change was given.")
 )
 
@@ -206,4 +207,19 @@ var (
 	ErrStyleOverridable       = refusal(http.StatusBadRequest, "StylePolicyOverridableMisplaced", "overridable goes with override listed only.")
 	ErrTemplateFieldsNone     = refusal(http.StatusBadRequest, "TemplateFieldsMatchNoCollectionStyle", "No style of this collection takes these template_fields.")
 	ErrSharedKeyUnknown       = refusal(http.StatusBadRequest, "SharedKeyInvalid", "There is no such shared key.")
+	ErrStyleKeyEmpty          = refusal(http.StatusBadRequest, "SharedKeyEmpty", "This shared key has no kudos left.")
+	ErrStyleKeyExpired        = refusal(http.StatusBadRequest, "SharedKeyExpired", "This shared key has expired.")
+)
+
+// Refusals of shared keys and of requests that are made through one (errors chapter, 5.2 and 6; accounts chapter, 4).
+var (
+	ErrSharedKeyEmpty     = refusal(http.StatusForbidden, "SharedKeyEmpty", "This shared key has no kudos left.")
+	ErrSharedKeyExpired   = refusal(http.StatusForbidden, "SharedKeyExpired", "This shared key has expired.")
+	ErrSharedKeyAssigned  = refusal(http.StatusForbidden, "SharedKeyAssignedStyles", "This shared key pays for styles, and works with these alone.")
+	ErrSharedKeyKudos     = refusal(http.StatusForbidden, "SharedKeyInsufficientKudos", "This request needs more kudos than the shared key has left.")
+	ErrSharedKeyLimit     = refusal(http.StatusBadRequest, "BadRequest", "This is more than the shared key allows.")
+	ErrSharedKeyForbidden = refusal(http.StatusForbidden, "Forbidden", "This shared key belongs to somebody else.")
+	ErrTooManySharedKeys  = refusal(http.StatusForbidden, "Forbidden", "This account may not have more shared keys.")
+	ErrProfaneSharedKey   = refusal(http.StatusBadRequest, "BadRequest", "This name contains profanity.")
+	ErrNoSharedKeyMod     = refusal(http.StatusBadRequest, "NoSharedKeyModSelected", "Nothing to change was given.")
 )

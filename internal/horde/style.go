@@ -46,11 +46,13 @@ type Style struct {
 	Models   []string        `json:"models"`
 	Examples []StyleExample  `json:"examples,omitempty"` // the oldest first; of image styles only
 	// Policy is what of a request wins over the style; nil is what has always been so. Fields are further places of the prompt.
-	Policy  *StylePolicy `json:"policy,omitempty"`
-	Fields  []StyleField `json:"fields,omitempty"`
-	Uses    int64        `json:"uses"`
-	Created time.Time    `json:"created"`
-	Updated time.Time    `json:"updated"`
+	Policy *StylePolicy `json:"policy,omitempty"`
+	Fields []StyleField `json:"fields,omitempty"`
+	// SharedKey pays for requests with the style while it is valid; zero for none.
+	SharedKey SharedKeyID `json:"shared_key,omitzero"`
+	Uses      int64       `json:"uses"`
+	Created   time.Time   `json:"created"`
+	Updated   time.Time   `json:"updated"`
 }
 
 // StyleExample is a picture that shows what a style makes. Its URL is only kept, never fetched.

@@ -29,7 +29,6 @@ func init() {
 	for reason, operations := range map[string]string{
 		"another service, which has a host name of its own": `GET /api/v1/image/ratings/{}, GET /api/v1/user/validate/{}, GET /api/v1/user/check/{},
 			GET /api/v1/user/ratings`,
-		"no shared keys": `GET /api/v2/sharedkeys/{}, DELETE /api/v2/sharedkeys/{}, PATCH /api/v2/sharedkeys/{}, PUT /api/v2/sharedkeys`,
 	} {
 		for o := range strings.SplitSeq(operations, ",") {
 			notServed[strings.TrimSpace(o)] = reason
@@ -77,10 +76,6 @@ var npmNotServed = map[string]string{
 	"AIHordeRatings.getTeams":     "another service, which has a host name of its own",
 	"AIHordeRatings.getNewRating": "another service, which has a host name of its own",
 	"AIHordeRatings.postRating":   "another service, which has a host name of its own",
-	"AIHorde.putSharedKey":        "no shared keys",
-	"AIHorde.getSharedKey":        "no shared keys",
-	"AIHorde.updateSharedKey":     "no shared keys",
-	"AIHorde.deleteSharedKey":     "no shared keys",
 }
 
 // TestNPMClientHasEverything makes every call that the npm client has. What there is is found by looking into it.

@@ -30,6 +30,7 @@ func Register(r *api.Router, e *engine.Engine) {
 	a.workers(r)
 	a.teams(r)
 	a.messages(r)
+	a.sharedKeys(r)
 	a.styles(r)
 	a.collections(r)
 	a.kudos(r)

@@ -31,6 +31,7 @@ var models = []schema.Model{
 	schema.Named[horde.Aesthetics]("AestheticsPayload"),
 	schema.Named[horde.AestheticsRating]("AestheticRating"),
 	schema.Named[horde.TeamChange]("ModifyTeamInput"),
+	schema.Named[horde.SharedKeyChange]("SharedKeyInput"),
 	schema.Named[horde.ImageStyleSettings]("ModelStyleInputParamsStable", "ModelStyleInputParamsStableNoDefaults"),
 	schema.Named[horde.TextStyleSettings]("ModelStyleInputParamsKobold", "ModelPayloadStyleKobold"),
 	schema.Named[horde.StylePolicy]("StyleParameterPolicy"),

@@ -166,20 +166,9 @@ type styleKobold struct {
 	ID       string `json:"id"`
 	Creator  string `json:"creator"`
 	UseCount int64  `json:"use_count"`
+	// SharedKey is shown to the owner.
+	SharedKey *sharedKeyDetails `json:"shared_key,omitempty" published:"-"`
 	styleOwned
-}
-
-// sharedKeyDetails is a shared key, as everybody sees it who sees a style that it pays for.
-type sharedKeyDetails struct {
-	ID             string `json:"id"`
-	Username       string `json:"username"`
-	Name           string `json:"name,omitempty"`
-	Kudos          int64  `json:"kudos"`
-	Expiry         string `json:"expiry,omitempty" published:"format=date-time"`
-	Utilized       int64  `json:"utilized"`
-	MaxImagePixels int64  `json:"max_image_pixels"`
-	MaxImageSteps  int64  `json:"max_image_steps"`
-	MaxTextTokens  int64  `json:"max_text_tokens"`
 }
 
 type inputStyleExamplePost struct {
@@ -392,6 +381,10 @@ func imageStyleOf(v engine.StyleView) styleStable {
 	for i, x := range v.Examples {
 		out.Examples[i] = styleExample{inputStyleExamplePost{&x.URL, &x.Primary}, x.ID.String()}
 	}
+	if v.Key != nil {
+		key := detailedSharedKey(*v.Key)
+		out.SharedKey = &key
+	}
 	params := &horde.ImageStyleSettings{}
 	_ = json.Unmarshal(v.Params, params) // it was decoded when it was stored; none stays empty
 	for i := range params.Loras {
@@ -414,6 +407,10 @@ func textStyleOf(v engine.StyleView) styleKobold {
 			styleDeclared: styleDeclared{v.Policy, v.Fields},
 		},
 		ID: v.ID.String(), Creator: v.Creator, UseCount: v.Uses, styleOwned: ownedOf(v),
+	}
+	if v.Key != nil {
+		key := detailedSharedKey(*v.Key)
+		out.SharedKey = &key
 	}
 	p := &out.Params
 	_ = json.Unmarshal(v.Params, p) // as above

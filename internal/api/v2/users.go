@@ -222,7 +222,7 @@ func detailedUser(v engine.UserView) userDetails {
 	d := userDetails{userPublic: publicUser(v), WorkerIDs: workerIDs(v)}
 	if v.Own {
 		vpn, special := u.Has(horde.VPN), u.Has(horde.Special)
-		d.SharedKeyIDs, d.Contact, d.VPN, d.Special = &[]string{}, present(u.Contact), &vpn, &special
+		d.SharedKeyIDs, d.Contact, d.VPN, d.Special = sharedKeyIDs(v), present(u.Contact), &vpn, &special
 		active := activeGenerations{Image: requestIDs(v.Active[horde.Image]), Text: requestIDs(v.Active[horde.Text])}
 		if len(active.Image)+len(active.Text) > 0 {
 			d.ActiveGenerations = &active
@@ -241,6 +241,14 @@ func detailedUser(v engine.UserView) userDetails {
 		}
 	}
 	return d
+}
+
+func sharedKeyIDs(v engine.UserView) *[]string {
+	ids := make([]string, len(v.SharedKeys))
+	for i, id := range v.SharedKeys {
+		ids[i] = id.String()
+	}
+	return &ids
 }
 
 func workerIDs(v engine.UserView) *[]string {
@@ -271,6 +279,9 @@ func (a *API) findUser(ctx context.Context, c *api.Call[findUserInput]) (int, *u
 		return 0, nil, err
 	}
 	out := detailedUser(v)
+	if v.Title != "" {
+		out.Username = v.Title
+	}
 	return http.StatusOK, &out, nil
 }
 

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package conformance
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"horde/internal/horde"
+)
+
+// Shared keys: accounts chapter, 4, kudos chapter, 12, and styles chapter, 6.
+
+// sharedKey is what a shared key is now.
+func (s *server) sharedKey(k account, want fields) answer {
+	s.t.Helper()
+	return s.shows(s.want(s.get("/sharedkeys/"+k.key, account{}), http.StatusOK), want)
+}
+
+func TestSharedKeysAreMadeChangedAndRemoved(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	owner, stranger, mod := s.user(100, 0), s.user(100, 0), s.user(0, horde.Moderator)
+	alias := s.want(s.get("/find_user", owner), http.StatusOK).str("username")
+	made := s.want(s.call("PUT", "/sharedkeys", owner, fields{"name": "the <crew>", "kudos": "300", "expiry": -1, "max_image_pixels": 900000, "max_image_steps": 600.0}), http.StatusOK)
+	s.shows(made, fields{"username": alias, "name": "the &lt;crew&gt;", "kudos": 300, "utilized": 0, "max_image_pixels": 900000, "max_image_steps": 600, "max_text_tokens": -1, "expiry": nil, "message": nil})
+	id := made.str("id")
+	plain := s.want(s.call("PUT", "/sharedkeys", owner, nil), http.StatusOK)
+	s.shows(plain, fields{"kudos": 5000, "utilized": 0, "name": nil, "expiry": nil, "max_image_pixels": -1, "max_image_steps": -1, "max_text_tokens": -1})
+	for _, c := range []struct {
+		name         string
+		method, path string
+		as           account
+		body         string
+		status       int
+		rc           string
+		field        string
+	}{
+		{"no key", "PUT", "", account{}, `{}`, 400, "", "apikey"},
+		{"an unknown key", "PUT", "", account{0, "bogus"}, `{}`, 401, "InvalidAPIKey", ""},
+		{"anonymous", "PUT", "", anonymous, `{}`, 403, "AnonForbidden", ""},
+		{"a profane name", "PUT", "", owner, `{"name":"fuck you"}`, 400, "BadRequest", ""},
+		{"a budget below -1", "PUT", "", owner, `{"kudos":-2}`, 400, "", "kudos"},
+		{"too large a budget", "PUT", "", owner, `{"kudos":50000001}`, 400, "", "kudos"},
+		{"too many days", "PUT", "", owner, `{"expiry":36501}`, 400, "", "expiry"},
+		{"steps below -1", "PUT", "", owner, `{"max_image_steps":-2}`, 400, "", "max_image_steps"},
+		{"pixels beyond 32 bits", "PUT", "", owner, `{"max_image_pixels":2147483648}`, 400, "", "max_image_pixels"},
+		{"tokens that are no number", "PUT", "", owner, `{"max_text_tokens":"many"}`, 400, "", "max_text_tokens"},
+		{"a name of 256 characters", "PUT", "", owner, `{"name":"` + strings.Repeat("n", 256) + `"}`, 400, "", "name"},
+		{"an unknown shared key", "GET", "/" + nobodysUUID, account{}, ``, 401, "InvalidAPIKey", ""},
+		{"no UUID", "GET", "/nope", account{}, ``, 401, "InvalidAPIKey", ""},
+		{"changed, unknown", "PATCH", "/nope", owner, `{"kudos":1}`, 401, "InvalidAPIKey", ""},
+		{"changed by nobody", "PATCH", "/" + id, account{0, "bogus"}, `{"kudos":1}`, 401, "InvalidAPIKey", ""},
+		{"changed by a stranger", "PATCH", "/" + id, stranger, `{}`, 403, "Forbidden", ""},
+		{"changed by a moderator", "PATCH", "/" + id, mod, `{"kudos":1}`, 403, "Forbidden", ""},
+		{"changed by itself", "PATCH", "/" + id, account{0, id}, `{"kudos":1}`, 401, "InvalidAPIKey", ""},
+		{"nothing", "PATCH", "/" + id, owner, `{}`, 400, "NoSharedKeyModSelected", ""},
+		{"a profane change", "PATCH", "/" + id, owner, `{"kudos":1,"name":"fuck you"}`, 400, "BadRequest", ""},
+		{"removed by a stranger", "DELETE", "/" + id, stranger, ``, 403, "Forbidden", ""},
+		{"removed by a moderator", "DELETE", "/" + id, mod, ``, 403, "Forbidden", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			var body any
+			if c.body != "" {
+				body = c.body
+			}
+			a := s.call(c.method, "/sharedkeys"+c.path, c.as, body)
+			if c.field != "" {
+				s.invalid(a, c.field)
+				return
+			}
+			s.refused(a, c.status, c.rc)
+		})
+	}
+	s.sharedKey(account{0, id}, fields{"kudos": 300, "name": "the &lt;crew&gt;"})
+	s.shows(s.want(s.call("PATCH", "/sharedkeys/"+id, owner, `{"kudos":-1,"name":"","expiry":"30"}`), http.StatusOK), fields{"kudos": -1, "name": nil, "max_image_steps": 600})
+	if a := s.sharedKey(account{0, strings.ToUpper(id)}, nil); !strings.HasSuffix(a.str("expiry"), " -0000") {
+		t.Errorf("the key ends %q", a.str("expiry"))
+	}
+	s.shows(s.want(s.call("PATCH", "/sharedkeys/"+id, owner, `{"expiry":-1}`), http.StatusOK), fields{"expiry": nil})
+	// What is shown of the account has the keys at once, for itself and for moderators.
+	both := []string{id, plain.str("id")}
+	for _, as := range []account{owner, mod} {
+		if got := s.want(s.get(owner.path(), as), http.StatusOK).strings("sharedkey_ids"); fmt.Sprint(got) != fmt.Sprint(both) {
+			t.Errorf("the keys are %v, want %v", got, both)
+		}
+	}
+	if name := s.want(s.get("/find_user", account{0, id}), http.StatusOK).str("username"); name != alias+" (Shared Key)" {
+		t.Errorf("the key is called %q", name)
+	}
+	s.shows(s.want(s.call("DELETE", "/sharedkeys/"+id, owner, nil), http.StatusOK), fields{"message": "OK"})
+	if got := s.want(s.get("/find_user", owner), http.StatusOK).strings("sharedkey_ids"); fmt.Sprint(got) != fmt.Sprint(both[1:]) {
+		t.Errorf("the keys are %v, want %v", got, both[1:])
+	}
+	s.refused(s.get("/sharedkeys/"+id, account{}), http.StatusUnauthorized, "InvalidAPIKey")
+	s.refused(s.get("/find_user", account{0, id}), http.StatusNotFound, "UserNotFound")
+}
+
+// Worked example 7: in thirty days a key has ended, and what it says of itself outlives a restart.
+func TestSharedKeysEndAndLast(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		owner, giver := s.user(1000, 0), s.user(1000, 0)
+		key := s.share(owner, fields{"expiry": 30, "name": "thirty days"})
+		until := time.Now().UTC().AddDate(0, 0, 30).Format("Mon, 02 Jan 2006 15:04:05 -0000")
+		s.sharedKey(key, fields{"expiry": until, "kudos": 5000, "utilized": 0})
+		never := s.share(owner, fields{"expiry": 0})
+		s.sharedKey(never, fields{"expiry": nil})
+		s.text(key, `{"prompt":"x"}`)
+		s.away(29 * 24 * time.Hour)
+		s.sharedKey(key, fields{"expiry": until, "kudos": 4999, "utilized": 1, "name": "thirty days"})
+		s.text(key, `{"prompt":"x"}`)
+		s.away(25 * time.Hour)
+		s.refused(s.call("POST", "/generate/text/async", key, `{"prompt":"x","allow_downgrade":true}`), http.StatusForbidden, "SharedKeyExpired")
+		s.refused(s.call("POST", "/kudos/transfer", giver, fields{"username": key.key, "amount": 5}), http.StatusBadRequest, "SharedKeyExpired")
+		s.text(never, `{"prompt":"x"}`)
+		s.want(s.call("PATCH", "/sharedkeys/"+never.key, owner, `{"expiry":0}`), http.StatusOK)
+		s.refused(s.call("POST", "/generate/text/async", never, `{"prompt":"x"}`), http.StatusForbidden, "SharedKeyExpired")
+		// Empty is told before expired.
+		s.want(s.call("PATCH", "/sharedkeys/"+never.key, owner, `{"kudos":0}`), http.StatusOK)
+		s.refused(s.call("POST", "/generate/text/async", never, `{"prompt":"x"}`), http.StatusForbidden, "SharedKeyEmpty")
+	})
+}
+
+// The owner pays for everything, tax and results, and the key counts the same amounts.
+func TestSharedKeysTheOwnerPaysAndTheKeyCounts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		owner, w := s.user(10_000, 0), s.user(0, horde.Trusted)
+		key, free := s.share(owner, fields{"kudos": 500}), s.share(owner, fields{"kudos": -1})
+		spend := func(key account) float64 {
+			before := s.kudos(owner)
+			s.image(key, fields{"prompt": "x", "models": []string{"Deliberate"}, "params": fields{"n": 2}})
+			s.away(time.Second) // what is set aside outlives a restart
+			for range 2 {
+				s.deliver(w, s.popImage(w, "painter", nil))
+			}
+			return before - s.kudos(owner)
+		}
+		spent := spend(key)
+		if spent < 5 {
+			t.Fatalf("the owner paid %v", spent)
+		}
+		s.sharedKey(key, fields{"kudos": float64(int(500 - spent)), "utilized": float64(int(spent + 1e-6))})
+		s.sharedKey(free, fields{"kudos": -1, "utilized": 0})
+		spent = spend(free)
+		s.sharedKey(free, fields{"kudos": -1, "utilized": float64(int(spent + 1e-6))})
+		if active := s.want(s.get(owner.path(), owner), http.StatusOK); active.has("active_generations") {
+			t.Errorf("requests are left: %s", active.text)
+		}
+		// Requests of a key that is removed run on, and its owner pays.
+		s.image(key, fields{"prompt": "x", "models": []string{"Deliberate"}})
+		before := s.kudos(owner)
+		s.want(s.call("DELETE", "/sharedkeys/"+key.key, owner, nil), http.StatusOK)
+		s.away(time.Second)
+		s.deliver(w, s.popImage(w, "painter", nil))
+		if after := s.kudos(owner); after >= before {
+			t.Errorf("the owner has %v kudos, %v before", after, before)
+		}
+		s.away(time.Second)
+	})
+}
+
+// What waits holds its part of the budget, and gives it back when it ends.
+func TestSharedKeysSetAside(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		owner, w := s.user(10_000, 0), s.user(0, horde.Trusted)
+		key := s.share(owner, fields{"kudos": 20})
+		body := fields{"prompt": "x", "models": []string{"Deliberate"}}
+		first := s.image(key, body) // about 10 of 20
+		s.refused(s.call("POST", "/generate/async", key, body), http.StatusForbidden, "SharedKeyInsufficientKudos")
+		s.refused(s.call("POST", "/generate/async", key, body.with(fields{"dry_run": true})), http.StatusForbidden, "SharedKeyInsufficientKudos")
+		s.away(time.Second)
+		s.refused(s.call("POST", "/generate/async", key, body), http.StatusForbidden, "SharedKeyInsufficientKudos")
+		s.want(s.call("DELETE", "/generate/status/"+first, anonymous, nil), http.StatusOK)
+		second := s.image(key, body)
+		// With allow_downgrade a request starts behind even those who have nothing, and the owner pays for it.
+		low := s.image(key, body.with(fields{"allow_downgrade": true}))
+		poor := s.image(s.user(0, 0), body)
+		for _, want := range []string{second, poor, low} {
+			popped := s.popImage(w, "painter", nil)
+			s.deliver(w, popped)
+			if a := s.want(s.get("/generate/check/"+want, account{}), http.StatusOK); a.at("done") != true {
+				t.Errorf("%s is not the one that was served", want)
+			}
+		}
+		s.sharedKey(key, fields{"kudos": 0})
+		// An empty key with allow_downgrade is anonymous.
+		before := s.kudos(owner)
+		s.refused(s.call("POST", "/generate/async", key, body), http.StatusForbidden, "SharedKeyEmpty")
+		s.image(key, body.with(fields{"allow_downgrade": true}))
+		s.deliver(w, s.popImage(w, "painter", nil))
+		if after := s.kudos(owner); after != before {
+			t.Errorf("the owner paid %v for what was anonymous", before-after)
+		}
+		// A gift fills it again.
+		s.want(s.call("POST", "/kudos/transfer", s.user(1000, 0), fields{"username": key.key, "amount": 100}), http.StatusOK)
+		s.sharedKey(key, fields{"kudos": 100})
+		s.image(key, body)
+		s.away(time.Second)
+	})
+}
+
+// Worked example 15 of the styles chapter.
+func TestSharedKeysOfStyles(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		owner, client, w := s.user(10_000, horde.Customizer), s.user(1000, 0), s.user(0, horde.Trusted)
+		for _, kind := range []string{"image", "text"} {
+			key := s.share(owner, fields{"max_image_pixels": 0, "max_text_tokens": 0}) // which is not asked of the style's own key
+			style := s.style(kind, owner, nil)
+			s.want(s.call("PATCH", "/styles/"+kind+"/"+style, owner, fields{"sharedkey": key.key}), http.StatusOK)
+			s.away(time.Second)
+			s.refused(s.call("POST", generate(kind)+"/async", key, `{"prompt":"x"}`), http.StatusForbidden, "SharedKeyAssignedStyles")
+			pays := func(as account, body fields) (byOwner, byClient float64) {
+				o, c := s.kudos(owner), s.kudos(client)
+				s.submit(kind, as, fields{"prompt": "x", "style": style}.with(body))
+				if kind == "image" {
+					s.deliver(w, s.popImage(w, "painter", fields{"models": []string{"Deliberate", "stable_diffusion"}}))
+				} else {
+					s.deliverText(w, s.job(s.popText(w, "writer", nil)), "a text")
+				}
+				return o - s.kudos(owner), c - s.kudos(client)
+			}
+			if o, c := pays(client, nil); o <= 0 || c != 0 {
+				t.Errorf("%s: the owner of the key paid %v, the client %v", kind, o, c)
+			}
+			if o, _ := pays(key, nil); o <= 0 { // the key reaches the style
+				t.Errorf("%s: the owner of the key paid %v", kind, o)
+			}
+			// The owner sees the key, and nobody else does.
+			s.shows(s.want(s.get("/styles/"+kind+"/"+style, owner), http.StatusOK), fields{"sharedkey": nil})
+			if a := s.get("/styles/"+kind+"/"+style, owner); a.str("shared_key", "id") != key.key {
+				t.Errorf("the style shows %s", a.text)
+			}
+			for _, as := range []account{{}, client} {
+				if a := s.get("/styles/"+kind+"/"+style, as); strings.Contains(a.text, key.key) {
+					t.Errorf("everybody sees the key: %s", a.text)
+				}
+			}
+			// An empty key is ignored, and the client's own account pays.
+			s.want(s.call("PATCH", "/sharedkeys/"+key.key, owner, `{"kudos":0}`), http.StatusOK)
+			if o, c := pays(client, nil); o > 0 || c <= 0 {
+				t.Errorf("%s: the owner of the empty key paid %v, the client %v", kind, o, c)
+			}
+			other := s.style(kind, owner, nil)
+			for body, rc := range map[string]string{`{"kudos":0}`: "SharedKeyEmpty", `{"kudos":1,"expiry":0}`: "SharedKeyExpired"} {
+				s.want(s.call("PATCH", "/sharedkeys/"+key.key, owner, body), http.StatusOK)
+				s.refused(s.call("PATCH", "/styles/"+kind+"/"+other, owner, fields{"sharedkey": key.key}), http.StatusBadRequest, rc)
+			}
+			// A budget that is too small refuses, or lets the request wait longer.
+			s.want(s.call("PATCH", "/sharedkeys/"+key.key, owner, `{"kudos":1,"expiry":-1}`), http.StatusOK)
+			s.refused(s.call("POST", generate(kind)+"/async", client, fields{"prompt": "x", "style": style, "params": fields{"n": 2}}), http.StatusForbidden, "SharedKeyInsufficientKudos")
+			if o, c := pays(client, fields{"allow_downgrade": true}); o <= 0 || c != 0 {
+				t.Errorf("%s, behind: the owner of the key paid %v, the client %v", kind, o, c)
+			}
+			// With the key its styles are free of it.
+			s.want(s.call("DELETE", "/sharedkeys/"+key.key, owner, nil), http.StatusOK)
+			s.away(time.Second)
+			if _, c := pays(client, nil); c <= 0 {
+				t.Errorf("%s: the client paid %v for a style without a key", kind, c)
+			}
+		}
+	})
+}
