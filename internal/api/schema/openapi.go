@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -116,13 +117,34 @@ func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Di
 		}
 		o["type"] = types
 		delete(o, "format")
+		widen(o, "minimum", "exclusiveMinimum", -1)
+		widen(o, "maximum", "exclusiveMaximum", 1)
 	}
 	if dir == In && tag.Get("coerce") == "true" && o["type"] == "string" {
-		o["type"] = []string{"string", "number", "boolean"}
+		types := []string{"string", "number", "boolean"}
+		if tag.Get("required") != "true" {
+			types = append(types, "null")
+		}
+		o["type"] = types
 	}
 	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
 		o["enum"] = append([]string{""}, list...)
 	}
+}
+
+// widen lets a bound of a number in whose fraction is cut off, towards zero: -1.5 is read as -1. Away is which side of the bound is
+// out of bounds.
+func widen(o Object, bound, exclusive string, away int64) {
+	n, ok := o[bound].(json.Number)
+	if !ok {
+		return
+	}
+	i, err := n.Int64()
+	if err != nil || i*away < 0 {
+		return
+	}
+	delete(o, bound)
+	o[exclusive] = json.Number(strconv.FormatInt(i+away, 10))
 }
 
 func example(o Object, text string) any {
