@@ -136,7 +136,7 @@ type serverFlags struct {
 	IPCheckAllow   []string      `name:"ipcheck-allow" env:"HORDE_IPCHECK_ALLOW" placeholder:"CIDR" help:"Networks that are safe, whatever anybody says."`
 	IPCheckFile    string        `name:"ipcheck-networks" env:"HORDE_IPCHECK_NETWORKS" type:"path" placeholder:"FILE" help:"Networks of VPNs and proxies, one a line."`
 	AllowAllIPs    bool          `name:"allow-all-ips" env:"HORDE_ALLOW_ALL_IPS" help:"Take every address for safe."`
-	ServiceIPs     []string      `env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
+	ServiceIPs     []string      `name:"service-ips" env:"HORDE_SERVICE_IPS" placeholder:"CIDR" help:"Networks of services with many people behind one address: their rate limits are raised, and no timeout of theirs is longer than 5 minutes."`
 
 	Sharing       string   `env:"HORDE_SHARING" enum:"off,beta_only,opt_in" default:"beta_only" help:"Which images become public, for people to rate: none (off), those of models that are compared in pairs (beta_only), or also those of which the client says so (opt_in)."`
 	Pairs         []string `name:"pair" env:"HORDE_PAIR_MODELS" placeholder:"MODEL" help:"Models of which each request makes two images, by two pipelines of the worker, to be compared."`
