@@ -345,7 +345,7 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 		return nil
 	}
 	n.opinions, err = ratings.Open(ctx, ratings.Config{
-		Dir: filepath.Join(n.Data, "ratings"), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
+		Dir: filepath.Join(n.Data, "ratings"), URL: n.ratingsAddress(), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
 		Rater: func(ctx context.Context, key string) (engine.Rater, error) { return n.Engine.RaterOf(ctx, key) },
 		Pay: func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
 			return n.Engine.PayRater(ctx, key, id, amount)
@@ -359,6 +359,17 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 		n.runners = append(n.runners, n.opinions.Run)
 	}
 	return err
+}
+
+// ratingsAddress is where the world reaches the ratings service, empty where that is not known.
+func (n *Node) ratingsAddress() string {
+	switch scheme, _, known := strings.Cut(n.PublicURL, "://"); {
+	case !known:
+		return ""
+	case n.RatingsHost != "":
+		return scheme + "://" + n.RatingsHost
+	}
+	return strings.TrimRight(n.PublicURL, "/") + ratingsPrefix
 }
 
 // withRatings serves the ratings service where a call is for its host.

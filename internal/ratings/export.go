@@ -199,7 +199,7 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 				ID: r.ColumnText(0), Rating: r.ColumnInt64(1), Kudos: r.ColumnFloat(2), AccountAge: r.ColumnInt64(3), UsageRequests: r.ColumnInt64(4),
 				CreatedAt: time.Unix(r.ColumnInt64(5), 0).UTC(), ClientAgent: r.ColumnText(6), UserID: hash(r.ColumnInt64(8)), Trusted: r.ColumnBool(9),
 				Validated: r.ColumnBool(10), CaptchasFailed: r.ColumnInt64(11),
-			}, RatingID: r.ColumnInt64(13), Dataset: datasetName(r.ColumnText(14)), Source: r.ColumnText(15), ImageURL: r.ColumnText(17)}
+			}, RatingID: r.ColumnInt64(13), Dataset: datasetName(r.ColumnText(14)), Source: r.ColumnText(15), ImageURL: imageURL(s.URL, r.ColumnText(17), r.ColumnText(0))}
 			if r.ColumnInt64(8) == int64(horde.Anonymous) {
 				row.Kudos = -50 // what readers drop
 			}
@@ -230,7 +230,7 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 		}
 		return s.do(`select i.id, d.kind, i.url, model, prompt, seed, steps, sampler, cfg, width, height, rating_count, rating_sum, artifact_count, artifact_sum, nsfw
 			from images i join datasets d on d.id = i.dataset where i.active = 1 or rating_count > 0 order by i.id`, func(r *sqlite.Stmt) {
-			row := imageRow{ID: r.ColumnText(0), Dataset: datasetName(r.ColumnText(1)), URL: r.ColumnText(2), Model: r.ColumnText(3), Prompt: r.ColumnText(4),
+			row := imageRow{ID: r.ColumnText(0), Dataset: datasetName(r.ColumnText(1)), URL: imageURL(s.URL, r.ColumnText(2), r.ColumnText(0)), Model: r.ColumnText(3), Prompt: r.ColumnText(4),
 				Seed: r.ColumnInt64(5), Steps: r.ColumnInt64(6), Sampler: r.ColumnText(7), CFG: r.ColumnFloat(8), Width: r.ColumnInt64(9),
 				Height: r.ColumnInt64(10), RatingCount: r.ColumnInt64(11), NSFW: r.ColumnFloat(15)}
 			if n := row.RatingCount; n > 0 {

@@ -109,7 +109,7 @@ func tenth(sum, n int64) float64 {
 	return math.RoundToEven(float64(sum)*10/float64(n)) / 10
 }
 
-func (s *Service) imageRatings(r *http.Request) (int, any, error) {
+func (s *Service) imageRatings(r *http.Request, prefix string) (int, any, error) {
 	if err := s.mayLook(r, 0, false); err != nil {
 		return 0, nil, err
 	}
@@ -142,7 +142,7 @@ func (s *Service) imageRatings(r *http.Request) (int, any, error) {
 		err = errImageNotFound
 	}
 	return http.StatusOK, map[string]any{
-		"total": len(list), "image": url, "image_id": id.String(), "average": tenth(sum, count), "times_rated": count, "ratings": list,
+		"total": len(list), "image": imageURL(s.base(r, prefix), url, id.String()), "image_id": id.String(), "average": tenth(sum, count), "times_rated": count, "ratings": list,
 	}, err
 }
 

@@ -195,6 +195,9 @@ func TestModeration(t *testing.T) {
 		}
 	}
 	got := s.call("GET", "/image/ratings/"+id, "1", "", http.StatusOK)
+	if want := "http://example.com/ratings/images/" + id + ".webp"; got["image"] != want {
+		t.Errorf("the image is at %v, want %v", got["image"], want)
+	}
 	if got["average"] != 3.2 || got["times_rated"] != 4.0 || got["total"] != 4.0 {
 		t.Errorf("image ratings: %v", got)
 	}

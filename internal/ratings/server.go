@@ -62,7 +62,7 @@ func (s *Service) Handler(prefix string) http.Handler {
 	handle("POST /rating/{image}", s.rating)
 	handle("GET /datasets", s.datasets)
 	handle("GET /teams", func(*http.Request) (int, any, error) { return http.StatusOK, []struct{}{}, nil })
-	handle("GET /image/ratings/{image}", s.imageRatings)
+	handle("GET /image/ratings/{image}", func(r *http.Request) (int, any, error) { return s.imageRatings(r, prefix) })
 	handle("GET /user/ratings", s.userRatings)
 	handle("GET /user/validate/{user}", s.userValidate)
 	handle("PUT /user/validate/{user}", s.validate)
@@ -186,14 +186,27 @@ func (s *Service) pop(r *http.Request, prefix string) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if p.URL == "" {
-		scheme := "http://"
-		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
-			scheme = "https://"
-		}
-		p.URL = scheme + r.Host + prefix + "/images/" + p.ID + ".webp"
-	}
+	p.URL = imageURL(s.base(r, prefix), p.URL, p.ID)
 	return http.StatusOK, p, nil
+}
+
+// base is where the caller reaches the service with its prefix.
+func (s *Service) base(r *http.Request, prefix string) string {
+	if s.URL != "" {
+		return s.URL
+	}
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		return "https://" + r.Host + prefix
+	}
+	return "http://" + r.Host + prefix
+}
+
+// imageURL is where an image is: at an address of its own, or in the service that is reached at base, if that is known.
+func imageURL(base, own, id string) string {
+	if own != "" || base == "" {
+		return own
+	}
+	return base + "/images/" + id + ".webp"
 }
 
 // artifactNames are the words for 0 to 5.

@@ -51,6 +51,9 @@ const (
 type Config struct {
 	// Dir is the directory of everything that it keeps: the database, images and exports.
 	Dir string
+	// URL is where the world reaches Handler with its prefix, for links to images: https://horde.example/ratings. Empty is the
+	// address by which each caller came, and exports then have no links.
+	URL string
 	// Blobs is where the horde keeps what its workers made.
 	Blobs blob.Store
 	// Rater tells whose key it is, and Pay awards kudos to raters.
