@@ -436,6 +436,9 @@ func (x *target) trySpellings(try func(string, *http.Request) answer, renew func
 func (x *target) tryBodies(try func(string, *http.Request) answer) {
 	x.t.Helper()
 	bodies, ignored := hostileBodies(x.valid().(string))
+	if asked, ok := x.operation["requestBody"].(document); ok && asked["required"] != true {
+		ignored["nothing"], ignored["a blank"] = true, true // no body is no field
+	}
 	for _, why := range slices.Sorted(maps.Keys(bodies)) {
 		a := try("the body is "+why, x.request(x.where("", ""), bodies[why]))
 		if !ignored[why] && a.status != http.StatusBadRequest && a.status != http.StatusRequestEntityTooLarge {
