@@ -136,6 +136,9 @@ func (a *API) sendMessage(ctx context.Context, c *api.Call[messageSendInput]) (i
 	if c.In.Body.Text == nil {
 		return 0, nil, missing("message")
 	}
+	if c.NUL {
+		return 0, nil, horde.ErrNulByte
+	}
 	m, err := a.engine.SendMessage(ctx, c.In.APIKey, &c.In.Body)
 	if err != nil {
 		return 0, nil, err
