@@ -22,6 +22,7 @@ type userCommand struct {
 	List   userList   `cmd:"" help:"List all accounts."`
 	Show   userShow   `cmd:"" help:"Show one account."`
 	Set    userSet    `cmd:"" help:"Change an account."`
+	Pay    userPay    `cmd:"" help:"Give an account its monthly kudos out of turn."`
 }
 
 type userFlags struct {
@@ -128,6 +129,7 @@ type userSet struct {
 	User        string   `arg:"" help:"Id or alias of the account."`
 	Name        *string  `help:"Another name."`
 	Kudos       *float64 `placeholder:"N" help:"Kudos to add; a negative number takes some away. What is behind the point is left out."`
+	Monthly     *int64   `placeholder:"N" help:"Kudos a month to add, of which the first are given at once; a negative number takes some away."`
 	Concurrency *int     `placeholder:"N" help:"Results that may wait at a time."`
 	Role        []string `help:"Roles to give."`
 	NoRole      []string `help:"Roles to take away."`
@@ -140,7 +142,7 @@ func (c *userSet) Run(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("%q is no id or alias", c.User)
 	}
-	change := horde.UserChange{Username: c.Name, Kudos: c.Kudos, Concurrency: c.Concurrency}
+	change := horde.UserChange{Username: c.Name, Kudos: c.Kudos, MonthlyKudos: c.Monthly, Concurrency: c.Concurrency}
 	for on, names := range map[bool][]string{true: c.Role, false: c.NoRole} {
 		roles, err := parseRoles(names)
 		if err != nil {
@@ -171,6 +173,25 @@ func (c *userSet) Run(ctx context.Context) error {
 	return c.print(a)
 }
 
+type userPay struct {
+	userFlags `embed:""`
+	User      string `arg:"" help:"Id or alias of the account."`
+	KeepDate  bool   `help:"Give them on top of those that come by the clock, which come as if nothing had happened; else in place of the next ones."`
+}
+
+// Run pays the account.
+func (c *userPay) Run(ctx context.Context) error {
+	id, ok := horde.ParseAlias(c.User)
+	if !ok {
+		return fmt.Errorf("%q is no id or alias", c.User)
+	}
+	var a node.Account
+	if err := c.do(ctx, "pay", node.Payment{User: id, KeepDate: c.KeepDate}, &a); err != nil {
+		return err
+	}
+	return c.print(a)
+}
+
 // account is a user as it is printed.
 type account struct {
 	ID          horde.UserID `json:"id"`
@@ -179,6 +200,7 @@ type account struct {
 	Key         string       `json:"key,omitempty"`
 	Kudos       float64      `json:"kudos"`
 	Escrow      float64      `json:"escrow"`
+	Monthly     float64      `json:"monthly_kudos"`
 	Concurrency int          `json:"concurrency"`
 	Roles       []string     `json:"roles"`
 	Workers     int          `json:"workers"`
@@ -190,7 +212,7 @@ func accountOf(a node.Account) account {
 	const layout = "2006-01-02T15:04:05Z"
 	return account{
 		ID: a.User.ID, Alias: a.User.Alias(), Name: a.User.Name, Key: a.Key, Kudos: a.Balance.Spendable.Float(),
-		Escrow: a.Balance.Escrow.Float(), Concurrency: a.User.Concurrency, Roles: a.User.Roles.Names(), Workers: a.WorkerCount,
+		Escrow: a.Balance.Escrow.Float(), Monthly: a.Monthly.Float(), Concurrency: a.User.Concurrency, Roles: a.User.Roles.Names(), Workers: a.WorkerCount,
 		Created: a.User.Created.UTC().Format(layout), LastActive: a.User.LastActive.UTC().Format(layout),
 	}
 }
@@ -203,6 +225,7 @@ func (f *userFlags) print(full node.Account) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"alias", a.Alias}, {"kudos", horde.NewKudos(a.Kudos).String()}, {"escrow", horde.NewKudos(a.Escrow).String()},
+		{"monthly", horde.NewKudos(a.Monthly).String()},
 		{"concurrency", fmt.Sprint(a.Concurrency)}, {"roles", strings.Join(a.Roles, ", ")}, {"workers", fmt.Sprint(a.Workers)},
 		{"created", a.Created}, {"last active", a.LastActive},
 	} {

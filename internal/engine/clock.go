@@ -21,6 +21,7 @@ func (e *Engine) clockLoop() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	flushed, trusted := time.Now(), time.Now()
+	var monthly time.Time // which comes soon after a start, for one that ran less than an hour each time would never come to it
 	for {
 		select {
 		case <-tick.C:
@@ -55,6 +56,10 @@ func (e *Engine) clockLoop() {
 				}
 				e.sweepModeration(now)
 				e.sweepMessages(now)
+				if now.Sub(monthly) >= monthlyEvery {
+					e.payMonthly(now)
+					monthly = now
+				}
 				trusted = now
 			}
 			if !e.open.idle() {

@@ -156,6 +156,8 @@ func (e *Engine) SendMessage(ctx context.Context, key string, d *horde.MessageDr
 		switch {
 		case u.ID == horde.Anonymous:
 			return horde.Message{}, nil, horde.ErrAnonForbidden
+		case strings.Contains(str(d.Text)+str(d.Origin), "\x00"):
+			return horde.Message{}, nil, horde.ErrNulByte
 		case d.WorkerID == nil && !moderator:
 			return horde.Message{}, nil, horde.ErrMessageToNobody
 		case d.WorkerID != nil && w == nil:

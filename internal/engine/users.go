@@ -35,6 +35,8 @@ type UserView struct {
 	SharedKeys []horde.SharedKeyID
 	// Title is how the account is called where a shared key stands for it, else empty.
 	Title string
+	// Monthly is what the account gets each month, for whatever reasons.
+	Monthly horde.Kudos
 	// Own tells that the caller sees what the account itself sees, All what moderators see.
 	Own, All bool
 }
@@ -181,6 +183,7 @@ func (e *Engine) view(u *user, sees privilege) UserView {
 	v := UserView{
 		User: u.User, Balance: *e.book.Balance(u.ID), Age: time.Since(u.Created), WorkerCount: len(u.workers),
 		Own: sees >= seesOwn, All: sees >= seesAll, Styles: e.namesOfStyles(u, sees >= seesOwn),
+		Monthly: e.entitlement(u),
 	}
 	if v.Own || u.PublicWorkers {
 		v.Workers = make([]horde.WorkerID, 0, len(u.workers))
@@ -420,7 +423,8 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 		field(c.MonthlyKudos != nil, rightAdmin, refuseIf(!monthlyFits, tooLarge("monthly_kudos")), func() {
 			amount := monthly
 			if amount > 0 {
-				e.event(e.book.Grant(now, kudos.Monthly, "user-monthly:"+uuid.NewString(), u.ID, amount))
+				e.resumeMonthly(u, now, true)
+				e.event(e.book.GrantMonthly(now, "user-monthly:"+uuid.NewString(), u.ID, amount))
 				if u.MonthlyReceived.IsZero() {
 					u.MonthlyReceived = now
 				}
@@ -433,6 +437,7 @@ func (e *Engine) changeUser(by Authority, id horde.UserID, c *horde.UserChange) 
 			u.UsageMultiplier = *c.UsageMultiplier
 			out.UsageMultiplier = c.UsageMultiplier
 		}),
+		field(is(c.Moderator), rightAdmin, nil, func() { e.resumeMonthly(u, now, false) }),
 		role(c.Moderator, rightAdmin, horde.Moderator, &out.Moderator),
 		field(c.Concurrency != nil, rightModerator, nil, func() {
 			u.Concurrency = *c.Concurrency

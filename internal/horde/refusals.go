@@ -155,6 +155,7 @@ var (
 	ErrAwardTarget        = refusal(http.StatusBadRequest, "InvalidAwardUsername", "There is no such account to award.")
 	ErrAwardToAnon        = refusal(http.StatusBadRequest, "KudosAwardToAnon", "The anonymous account cannot be awarded.")
 	ErrTransferKeyExpired = refusal(http.StatusBadRequest, "SharedKeyExpired", "This shared key has expired.")
+	ErrNoMonthlyKudos     = refusal(http.StatusBadRequest, "BadRequest", "This account gets no monthly kudos.")
 	ErrNoHordeMod         = refusal(http.StatusBadRequest, "NoHordeModSelected", "Nothing to change was given.")
 )
 

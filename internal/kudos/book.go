@@ -201,6 +201,15 @@ func (b *Book) Grant(at time.Time, kind EventKind, key string, id horde.UserID, 
 	})
 }
 
+// GrantMonthly gives an account the first of its monthly kudos, by a decision that key names. Those that follow by the clock are
+// grants of the kind Monthly.
+func (b *Book) GrantMonthly(at time.Time, key string, id horde.UserID, amount horde.Kudos) *Event {
+	return b.post(&Event{
+		Key: key, Kind: Monthly, At: at, User: id, Credit: amount,
+		Entries: []Entry{{spendable(id), amount}, {Account{Class: SystemAdmin}, -amount}},
+	})
+}
+
 // Transfer moves kudos from one user to another: kind is Gift or Donation. key is unique for the source; it makes a repeated
 // transfer one. The caller has made sure that the source has the amount available.
 func (b *Book) Transfer(at time.Time, kind EventKind, key string, from, to horde.UserID, amount horde.Kudos) *Event {

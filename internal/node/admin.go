@@ -129,6 +129,19 @@ func command(ctx context.Context, e *engine.Engine, name string, body []byte) ([
 			return nil, err
 		}
 		return set(ctx, e, s)
+	case "pay":
+		var p Payment
+		if err := json.Unmarshal(body, &p); err != nil {
+			return nil, err
+		}
+		if _, err := e.PayMonthly(ctx, p.User, p.KeepDate); err != nil {
+			return nil, err
+		}
+		view, err := e.ShowUser(ctx, p.User)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(Account{UserView: view})
 	}
 	if name == "audit" {
 		report, err := auditRunning(ctx, e)
@@ -152,6 +165,13 @@ type Setting struct {
 	Change horde.UserChange
 	// NewKey makes another API key; the old one is dead at once.
 	NewKey bool
+}
+
+// Payment is that an administrator gives an account its monthly kudos out of turn.
+type Payment struct {
+	User horde.UserID
+	// KeepDate gives them on top of those that come by the clock, in place of the next ones.
+	KeepDate bool
 }
 
 func set(ctx context.Context, e *engine.Engine, s Setting) ([]byte, error) {

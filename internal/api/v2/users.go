@@ -231,7 +231,7 @@ func detailedUser(v engine.UserView) userDetails {
 	if v.All {
 		escrow, suspicions := v.Balance.Escrow.Whole(), len(u.Suspicions)
 		d.EvaluatingKudos, d.Suspicious, d.AdminComment = &escrow, &suspicions, present(u.AdminComment)
-		d.MonthlyKudos = &monthlyKudos{Amount: u.MonthlyKudos.Whole()}
+		d.MonthlyKudos = &monthlyKudos{Amount: v.Monthly.Whole()}
 		if !u.MonthlyReceived.IsZero() {
 			d.MonthlyKudos.LastReceived = date(u.MonthlyReceived)
 		}
