@@ -66,7 +66,7 @@ func (s *Service) next(ctx context.Context, w *who, dataset, model string, now t
 	}
 	captcha := 0
 	err = s.change(func() error {
-		if err := s.do("delete from pops where rater = ? and (created < ? or kind = 'captcha' and created < ?)", nil, w.key,
+		if err := s.forget("rater = ? and (created < ? or kind = 'captcha' and created < ?)", w.key,
 			now.Add(-popLife).Unix(), now.Add(-captchaWait).Unix()); err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (s *Service) next(ctx context.Context, w *who, dataset, model string, now t
 			return err
 		}
 		if open >= maxOpenPops {
-			if err := s.do("delete from pops where rater = ?1 and image in (select image from pops where rater = ?1 and done = 0 order by created limit 1)", nil, w.key); err != nil {
+			if err := s.forget("rater = ?1 and image in (select image from pops where rater = ?1 and done = 0 order by created limit 1)", w.key); err != nil {
 				return err
 			}
 		}
@@ -113,6 +113,11 @@ func (s *Service) choose(w *who, p *popped, dataset, model string, now time.Time
 	}
 	if n == 0 {
 		return errNothingLeft
+	}
+	if s.random() < repeatChance {
+		if err := s.repeat(w, p, dataset, model, now); err != nil || p.ID != "" {
+			return err
+		}
 	}
 	groups := []string{"rating_count = 0", "rating_count between 1 and 4"}
 	if s.random() < 0.7 {
@@ -214,8 +219,15 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 		}, w.key, id); err != nil {
 			return err
 		}
+		if kind == "repeat" && done {
+			again, err := s.repeated(w, id, rating, now)
+			if !again {
+				refusal = errAlreadyRated
+			}
+			return err
+		}
 		switch {
-		case known && w.ID != horde.Anonymous:
+		case known && kind != "repeat" && w.ID != horde.Anonymous:
 			refusal = errAlreadyRated
 			return nil
 		case kind == "":
@@ -234,6 +246,9 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 		if kind == "captcha" {
 			os.Remove(s.imagePath(id)) // nobody needs it any more
 			return s.captcha(w, answer == rating, &refusal, now)
+		}
+		if kind == "repeat" {
+			return s.do(repeatedRecord, nil, w.key, id, answer, rating, now.Unix())
 		}
 		r := stored{
 			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, popped: poppedAt,

@@ -116,6 +116,9 @@ type exported struct {
 
 // Export writes all files anew, each under its name and under a name with the day, and lists them in manifest.json.
 func (s *Service) Export(_ context.Context, now time.Time) error {
+	if err := s.judge(time.Time{}); err != nil {
+		return fmt.Errorf("export the ratings: %w", err)
+	}
 	ratings, pairs, images, err := s.rows(now)
 	if err != nil {
 		return fmt.Errorf("export the ratings: %w", err)
@@ -192,7 +195,7 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 		}
 		values, counts := map[string][]float64{}, map[string]int64{}
 		if err := s.do(`select r.image, r.rating, r.kudos, r.account_age, r.usage_requests, r.created, r.client_agent, r.artifacts, r.user_id, r.trusted,
-			coalesce(p.validated, 0), coalesce(p.failed - p.passed, 0), r.country, r.id, d.kind, r.source, coalesce(p.flagged, 0), i.url
+			coalesce(p.validated, 0), coalesce(p.failed - p.passed, 0), r.country, r.id, d.kind, r.source, coalesce(p.flagged, 0), i.url, coalesce(p.corr, 0)
 			from ratings r join images i on i.id = r.image join datasets d on d.id = i.dataset left join raters p on p.rater = r.rater
 			where r.excluded = 0 order by r.id`, func(r *sqlite.Stmt) {
 			row := ratingRow{compatible: compatible{
@@ -211,7 +214,11 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 				c := r.ColumnText(12)
 				row.Country = &c
 			}
-			row.Weight = weight(0, row.Trusted, row.Validated, r.ColumnBool(16), row.CaptchasFailed)
+			corr := r.ColumnFloat(18)
+			if r.ColumnInt64(8) == int64(horde.Anonymous) {
+				corr = 0
+			}
+			row.Weight = weight(corr, row.Trusted, row.Validated, r.ColumnBool(16), row.CaptchasFailed)
 			values[row.ID] = append(values[row.ID], float64(row.Rating))
 			counts[row.ID]++
 			ratings = append(ratings, row)
@@ -222,7 +229,7 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 			ratings[i].RatingsCount = counts[ratings[i].ID]
 		}
 		if err := s.do(`select p.set_id, p.winner, p.loser, p.user_id, p.created, w.model, w.pipeline, l.pipeline from pairs p
-			join images w on w.id = p.winner join images l on l.id = p.loser order by p.created, p.set_id, p.loser`, func(r *sqlite.Stmt) {
+			join images w on w.id = p.winner join images l on l.id = p.loser where p.excluded = 0 order by p.created, p.set_id, p.loser`, func(r *sqlite.Stmt) {
 			pairs = append(pairs, pairRow{r.ColumnText(0), r.ColumnText(1), r.ColumnText(2), hash(r.ColumnInt64(3)), time.Unix(r.ColumnInt64(4), 0).UTC(),
 				r.ColumnText(5), r.ColumnText(6), r.ColumnText(7)})
 		}); err != nil {

@@ -256,9 +256,9 @@ func (s *Service) validate(r *http.Request) (int, any, error) {
 	return http.StatusOK, map[string]any{"validated": *body.Validated}, err
 }
 
-// purge excludes all that a user has rated. It is kept, and not paid if it was not yet.
+// purge excludes all that a user has rated, for moderators and for the user itself. It is kept, and not paid if it was not yet.
 func (s *Service) purge(r *http.Request) (int, any, error) {
-	id, err := s.userOf(r, false)
+	id, err := s.userOf(r, true)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -272,6 +272,9 @@ func (s *Service) purge(r *http.Request) (int, any, error) {
 			return err
 		}
 		n = int64(s.conn.Changes())
+		if err := s.do("update pairs set excluded = 1 where user_id = ?", nil, int(id)); err != nil {
+			return err
+		}
 		for _, image := range images {
 			if err := s.recount(image); err != nil {
 				return err

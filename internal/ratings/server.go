@@ -68,6 +68,7 @@ func (s *Service) Handler(prefix string) http.Handler {
 	handle("PUT /user/validate/{user}", s.validate)
 	handle("DELETE /user/ratings/{user}", s.purge)
 	handle("GET /user/check/{user}", s.userCheck)
+	handle("GET /user/flagged", s.flagged)
 	mux.HandleFunc("GET "+api+"/download/{file}", s.download)
 	mux.HandleFunc("GET "+prefix+"/images/{file}", s.image)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeError(w, errNotFound) })

@@ -131,7 +131,7 @@ func (s *Service) Run(ctx context.Context) {
 		case image := <-s.shared:
 			err = s.keep(ctx, image)
 		case <-settle.C:
-			err = errors.Join(s.sweep(time.Now()), s.Settle(ctx, time.Now()))
+			err = errors.Join(s.sweep(time.Now()), s.judge(time.Now().Add(-judgedWithin)), s.Settle(ctx, time.Now()))
 		case <-export.C:
 			err = s.Export(ctx, time.Now())
 		}
@@ -215,7 +215,7 @@ func (s *Service) Set(ctx context.Context, set horde.RatingSet) error {
 			if set.Best == "" || other == set.Best {
 				continue
 			}
-			if err := s.do("insert into pairs values (?, ?, ?, ?, ?)", nil, set.Set, set.Best, other, int(id), now.Unix()); err != nil {
+			if err := s.do("insert into pairs (set_id, winner, loser, user_id, created) values (?, ?, ?, ?, ?)", nil, set.Set, set.Best, other, int(id), now.Unix()); err != nil {
 				return err
 			}
 		}
@@ -334,7 +334,7 @@ func (s *Service) sweep(now time.Time) error {
 		if err := s.do("update images set active = 0 where active = 1 and rating_count = 0 and ignored >= ?", nil, maxIgnored); err != nil {
 			return err
 		}
-		return s.do("delete from pops where created < ?", nil, old)
+		return s.forget("created < ?", old)
 	})
 }
 

@@ -54,6 +54,12 @@ create table raters (
 	failed_in_row integer not null default 0, to_pass integer not null default 0, timeout_until integer not null default 0,
 	flagged integer not null default 0, validated integer not null default 0, last_pass integer not null default 0);
 create table payments (id integer primary key autoincrement, user_id integer not null, amount integer not null, done integer not null default 0);
+`, `
+alter table raters add column corr real not null default 0;
+alter table pairs add column excluded integer not null default 0;
+create table repeats (
+	rater text not null, image text not null, first integer not null, rating integer not null, created integer not null,
+	primary key (rater, image));
 `}
 
 // openDatabase opens the database in a directory, makes it where there is none, and brings an older one up to date.
