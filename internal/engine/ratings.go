@@ -282,6 +282,18 @@ func (e *Engine) PayRater(ctx context.Context, key string, id horde.UserID, amou
 	return err
 }
 
+// WipedUsers lists the accounts that were erased for good.
+func (e *Engine) WipedUsers(ctx context.Context) ([]horde.UserID, error) {
+	return change(ctx, e, func() (ids []horde.UserID, _ *batch, _ *horde.Error) {
+		for id, u := range e.users {
+			if !u.WipedAt.IsZero() {
+				ids = append(ids, id)
+			}
+		}
+		return ids, nil, nil
+	})
+}
+
 // Rater is what a ratings service wants to know of who calls it.
 type Rater struct {
 	ID                 horde.UserID

@@ -350,6 +350,7 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 		Pay: func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
 			return n.Engine.PayRater(ctx, key, id, amount)
 		},
+		Wiped: func(ctx context.Context) ([]horde.UserID, error) { return n.Engine.WipedUsers(ctx) },
 		Caller: func(r *http.Request) (string, string) {
 			c := n.router.Caller(r)
 			return c.Addr.String(), c.Agent

@@ -12,7 +12,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -115,7 +114,10 @@ type exported struct {
 }
 
 // Export writes all files anew, each under its name and under a name with the day, and lists them in manifest.json.
-func (s *Service) Export(_ context.Context, now time.Time) error {
+func (s *Service) Export(ctx context.Context, now time.Time) error {
+	if err := s.disownWiped(ctx); err != nil {
+		return fmt.Errorf("export the ratings: %w", err)
+	}
 	if err := s.judge(time.Time{}); err != nil {
 		return fmt.Errorf("export the ratings: %w", err)
 	}
@@ -138,7 +140,7 @@ func (s *Service) Export(_ context.Context, now time.Time) error {
 		{"pairs-v1.parquet", len(pairs), func() ([]byte, error) { return asParquet(pairs) }},
 		{"pairs-v1.jsonl.zst", len(pairs), func() ([]byte, error) { return asLines(pairs) }},
 		{"images-v1.parquet", len(images), func() ([]byte, error) { return asParquet(images) }},
-		{"README.md", 0, func() ([]byte, error) { return dataCard(len(ratings), len(pairs), len(images), now), nil }},
+		{"README.md", 0, func() ([]byte, error) { return dataCard(ratings, len(pairs), len(images), now), nil }},
 	}
 	dir, manifest := filepath.Join(s.Dir, "exports"), []exported{}
 	for _, f := range files {
@@ -285,27 +287,4 @@ func asLines[T any](rows []T) ([]byte, error) {
 	}
 	err = z.Close()
 	return out.Bytes(), err
-}
-
-// dataCard describes the files for people.
-func dataCard(ratings, pairs, images int, now time.Time) []byte {
-	return []byte(strings.ReplaceAll(fmt.Sprintf(`---
-license: cc-by-sa-4.0
-language: [en]
-tags: [aesthetics, ratings, images]
-pretty_name: Ratings of images
-size_categories: [n<1M]
----
-# Ratings of images
-
-%d ratings, %d comparisons of two images, %d images, as of %s.
-
-People see one image at a time and say how much they like it, from 1 to 10, and how broken it is, from 0 (flawless) to 5 (garbage).
-Images come from requests whose owners agreed to share them. Raters are paid 5 kudos for each rating; anonymous raters are not paid.
-
-'kudos', 'account_age' (seconds), 'usage_requests' and 'trusted' are what they were when the rating was made; all anonymous raters
-have -50 kudos and one 'user_id'. 'captchas_failed' counts images with a demanded rating: those that were answered wrong minus
-those that were answered right. 'user_id' is a hash with a secret key. No names, keys or addresses are exported. Ask the operator of
-the service to leave your own ratings out.
-`, ratings, pairs, images, now.UTC().Format(time.DateOnly)), "'", "`"))
 }

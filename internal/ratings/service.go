@@ -59,6 +59,8 @@ type Config struct {
 	// Rater tells whose key it is, and Pay awards kudos to raters.
 	Rater func(ctx context.Context, key string) (engine.Rater, error)
 	Pay   func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error
+	// Wiped lists the accounts that were erased for good. Nil where accounts are never erased.
+	Wiped func(ctx context.Context) ([]horde.UserID, error)
 	// Caller tells where a call comes from.
 	Caller func(*http.Request) (address, agent string)
 	// Secret is by what hordes in other programs are known. Empty takes ratings of no other program.

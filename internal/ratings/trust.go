@@ -3,10 +3,13 @@
 package ratings
 
 import (
+	"context"
 	"errors"
 	"math"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -189,9 +192,42 @@ func (s *Service) flagged(r *http.Request) (int, any, error) {
 	}
 	list := []rater{}
 	err := s.change(func() error {
-		return s.do("select user_id, flagged, corr from raters where flagged <> 0 order by rowid desc limit ?", func(r *sqlite.Stmt) {
+		return s.do("select user_id, flagged, corr from raters where flagged <> 0 and user_id >= 0 order by rowid desc limit ?", func(r *sqlite.Stmt) {
 			list = append(list, rater{horde.UserID(r.ColumnInt64(0)), flagsOf(r.ColumnInt(1)), r.ColumnFloat(2)})
 		}, maxRecords)
 	})
 	return http.StatusOK, map[string]any{"total": len(list), "raters": list}, err
+}
+
+// disownWiped puts what erased accounts have rated under random negative numbers: it stays, and is nobody's.
+func (s *Service) disownWiped(ctx context.Context) error {
+	if s.Wiped == nil {
+		return nil
+	}
+	ids, err := s.Wiped(ctx)
+	if err != nil {
+		return err
+	}
+	return s.change(func() error {
+		for _, id := range ids {
+			key, nobody := raterKey(id), -1-mathrand.Int64N(1<<62)
+			other := "d:" + strconv.FormatInt(nobody, 10)
+			if err := s.forget("rater = ?", key); err != nil {
+				return err
+			}
+			if err := s.do(`update ratings set user_id = ?1, rater = ?2, username = '',
+				reward_state = case when reward_state in ('pending', 'due') then 'void' else reward_state end where user_id = ?3`, nil, nobody, other, int(id)); err != nil {
+				return err
+			}
+			for _, query := range []string{
+				"update pairs set user_id = ?1 where user_id = ?3 and ?2 <> ''", "update raters set user_id = ?1, rater = ?2 where user_id = ?3",
+				"update repeats set rater = ?2 where rater = 'u:' || ?3 and ?1 < 0",
+			} {
+				if err := s.do(query, nil, nobody, other, int(id)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }

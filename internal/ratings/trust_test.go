@@ -3,12 +3,15 @@
 package ratings
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -220,6 +223,50 @@ func TestCaptchaFiles(t *testing.T) {
 		}
 		if _, err := os.Stat(s.imagePath(id)); !os.IsNotExist(err) {
 			t.Errorf("the picture of a captcha of %v is there: %v", age, err)
+		}
+	}
+}
+
+// The ratings of an erased account stay under another hash; whoever asks is left out; the data card tells all that.
+func TestRemoval(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.images(1)
+	id := s.ids()[0]
+	for _, user := range []string{"7", "8", "9"} {
+		s.rated(user, id, 5, time.Hour)
+	}
+	s.call("DELETE", "/user/ratings/9", "8", "", http.StatusForbidden)
+	s.call("DELETE", "/user/ratings/9", "9", "", http.StatusOK)
+	before, _, _, err := s.rows(time.Now())
+	if err != nil || len(before) != 2 {
+		t.Fatalf("%d rows, %v", len(before), err)
+	}
+	s.Wiped = func(context.Context) ([]horde.UserID, error) { return []horde.UserID{7}, nil }
+	for range 2 {
+		if err := s.Export(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, _, _, err := s.rows(time.Now())
+	if err != nil || len(after) != 2 || after[0].UserID == before[0].UserID || after[1].UserID != before[1].UserID {
+		t.Errorf("after an account was erased: %+v, %v", after, err)
+	}
+	if n, err := s.number("select count(*) from ratings where username = 'x#7' or rater = 'u:7' or user_id = 7"); err != nil || n != 0 {
+		t.Errorf("%d ratings are still of the erased account, %v", n, err)
+	}
+	card, err := os.ReadFile(filepath.Join(s.Dir, "exports", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| `id` | string |", "| `weight` | double | 0 to 1", "| Country | Ratings |\n| --- | --- |\n| not known | 2 |", "## Changes", "2 ratings"} {
+		if !strings.Contains(string(card), want) {
+			t.Errorf("the data card lacks %q", want)
+		}
+	}
+	for _, line := range strings.Split(string(card), "\n") {
+		if strings.HasSuffix(line, "|  |") {
+			t.Errorf("a column without a meaning: %s", line)
 		}
 	}
 }
