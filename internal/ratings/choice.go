@@ -248,7 +248,10 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 			return s.captcha(w, answer == rating, &refusal, now)
 		}
 		if kind == "repeat" {
-			return s.do(repeatedRecord, nil, w.key, id, answer, rating, now.Unix())
+			if err := s.do(repeatedRecord, nil, w.key, id, answer, rating, now.Unix()); err != nil {
+				return err
+			}
+			return s.owe(w)
 		}
 		r := stored{
 			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, popped: poppedAt,
@@ -279,7 +282,10 @@ func (s *Service) captcha(w *who, passed bool, refusal *error, now time.Time) er
 		if err := s.do("update raters set passed = passed + 1, failed_in_row = 0, to_pass = max(0, to_pass - 1), last_pass = ? where rater = ?", nil, now.Unix(), w.key); err != nil {
 			return err
 		}
-		return s.do("update ratings set reward_state = 'due' where rater = ? and reward_state = 'pending'", nil, w.key)
+		if err := s.do("update ratings set reward_state = 'due' where rater = ? and reward_state = 'pending'", nil, w.key); err != nil {
+			return err
+		}
+		return s.owe(w)
 	}
 	*refusal = errCaptchaFailed
 	until := now.Add(captchaTimeout(w.row + 1))
@@ -287,6 +293,14 @@ func (s *Service) captcha(w *who, passed bool, refusal *error, now time.Time) er
 		return err
 	}
 	return s.do("update ratings set reward_state = 'void' where rater = ? and reward_state = 'pending'", nil, w.key)
+}
+
+// owe is the reward of an answer that is no rating of its own: to a captcha, or to an image for the second time.
+func (s *Service) owe(w *who) error {
+	if w.ID == horde.Anonymous || w.flagged {
+		return nil
+	}
+	return s.do("insert into raters (rater, user_id, owed) values (?1, ?2, ?3) on conflict (rater) do update set owed = owed + ?3", nil, w.key, int(w.ID), reward)
 }
 
 // captchaTimeout is how long a rater is sent away after so many failures in a row.

@@ -300,7 +300,12 @@ func (s *Service) Settle(ctx context.Context, now time.Time) error {
 		if err := s.do(`update ratings set reward_state = 'due' where reward_state = 'pending' and created <= ?`, nil, now.Add(-pendingFor).Unix()); err != nil {
 			return err
 		}
-		if err := s.do(`insert into payments (user_id, amount) select user_id, sum(reward) from ratings where reward_state = 'due' group by user_id`, nil); err != nil {
+		if err := s.do(`insert into payments (user_id, amount) select user_id, sum(amount) from (
+				select user_id, reward amount from ratings where reward_state = 'due'
+				union all select user_id, owed from raters where owed > 0) group by user_id`, nil); err != nil {
+			return err
+		}
+		if err := s.do(`update raters set owed = 0 where owed > 0`, nil); err != nil {
 			return err
 		}
 		if err := s.do(`update ratings set reward_state = 'paid' where reward_state = 'due'`, nil); err != nil {

@@ -56,6 +56,7 @@ create table raters (
 create table payments (id integer primary key autoincrement, user_id integer not null, amount integer not null, done integer not null default 0);
 `, `
 alter table raters add column corr real not null default 0;
+alter table raters add column owed integer not null default 0;
 alter table pairs add column excluded integer not null default 0;
 create table repeats (
 	rater text not null, image text not null, first integer not null, rating integer not null, created integer not null,

@@ -128,7 +128,7 @@ func (s *Service) judgeRater(key string, user int64) error {
 	if repeats >= repeatsOver && apart > repeatsApart {
 		flags |= flagRepeats
 	}
-	if err := s.do("insert into raters (rater, user_id, flagged, corr) values (?1, ?2, ?3, ?4) on conflict (rater) do update set flagged = ?3, corr = ?4",
+	if err := s.do("insert into raters (rater, user_id, flagged, corr) values (?1, ?2, ?3, ?4) on conflict (rater) do update set flagged = ?3, corr = ?4, owed = case when ?3 then 0 else owed end",
 		nil, key, user, flags, corr); err != nil || flags == 0 {
 		return err
 	}

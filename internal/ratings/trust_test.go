@@ -270,3 +270,42 @@ func TestRemoval(t *testing.T) {
 		}
 	}
 }
+
+// A captcha that was passed is paid like a rating, once, and not to raters who are flagged.
+func TestPassedCaptchasArePaid(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, key, rater string
+		user             horde.UserID
+		flags            int
+		want             horde.Kudos
+	}{
+		{"a user", "7", "u:7", 7, 0, 5_00},
+		{"flagged", "7", "u:7", 7, flagFlat, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			id := uuid.NewString()
+			if err := s.change(func() error {
+				if err := s.do("insert into raters (rater, user_id, flagged) values (?, ?, ?)", nil, c.rater, int(c.user), c.flags); err != nil {
+					return err
+				}
+				return s.do("insert into pops (rater, image, kind, answer, created) values (?, ?, 'captcha', 7, ?)", nil, c.rater, id, time.Now().Unix())
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.call("POST", "/rating/"+id, c.key, `{"rating":7}`, http.StatusCreated); got["reward"] != 5.0 {
+				t.Errorf("the answer is %v", got)
+			}
+			for range 2 {
+				if err := s.Settle(t.Context(), time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s.paid[c.user] != c.want {
+				t.Errorf("paid %v, want %v", s.paid[c.user], c.want)
+			}
+		})
+	}
+}
