@@ -3,8 +3,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,10 +35,16 @@ func (u *user) monthlyDue(now time.Time) bool {
 
 // payMonthly gives everybody the kudos of a month that has come. What was paid, and that it was, are in one batch.
 func (e *Engine) payMonthly(now time.Time) {
+	var due []*user
 	for _, u := range e.users {
-		amount := e.entitlement(u)
-		switch {
-		case amount <= 0 || !u.WipedAt.IsZero() || u.ID == horde.Anonymous || !u.monthlyDue(now):
+		if e.entitlement(u) > 0 && u.WipedAt.IsZero() && u.ID != horde.Anonymous && u.monthlyDue(now) {
+			due = append(due, u)
+		}
+	}
+	// In their order, so that the same happens in the same way each time.
+	slices.SortFunc(due, func(a, b *user) int { return cmp.Compare(a.ID, b.ID) })
+	for _, u := range due {
+		switch amount := e.entitlement(u); {
 		case !e.mayHold(u, amount):
 			e.Log.Warn("an account has so much that it gets no monthly kudos", "user", u.ID)
 		default:

@@ -81,8 +81,8 @@ func asked(o *horde.Order) int64 {
 
 // foldStatistics puts the minutes and hours that are over where they belong.
 func (e *Engine) foldStatistics(now time.Time) {
-	for _, st := range e.statistics {
-		e.fold(st, now)
+	for _, k := range horde.Generated {
+		e.fold(e.statistics[k], now)
 	}
 }
 
