@@ -301,6 +301,21 @@ func (t *style) example(id string) int {
 	return slices.IndexFunc(t.Examples, func(x horde.StyleExample) bool { return x.ID == parsed })
 }
 
+// exampleOf finds an example of a style whose examples this key may change, and its place among them. A style that is not there is
+// told to those whose key is known.
+func (e *Engine) exampleOf(key, id, example string) (*style, int, *horde.Error) {
+	at := 0
+	if t := e.styleByID(id); t != nil {
+		if at = t.example(example); at < 0 {
+			return nil, 0, horde.ErrExampleNotFound
+		}
+	} else if _, err := uuid.Parse(example); err != nil {
+		return nil, 0, horde.ErrExampleNotFound
+	}
+	t, err := e.styleWithExamples(key, id)
+	return t, at, err
+}
+
 // ChangeExample changes what is given of an example.
 func (e *Engine) ChangeExample(ctx context.Context, key, id, example string, url *string, primary *bool) error {
 	if err := checkExample(url); err != nil {
@@ -308,16 +323,7 @@ func (e *Engine) ChangeExample(ctx context.Context, key, id, example string, url
 	}
 	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
 		none := struct{}{}
-		// A style that is not there is told to those whose key is known.
-		at := 0
-		if t := e.styleByID(id); t != nil {
-			if at = t.example(example); at < 0 {
-				return none, nil, horde.ErrExampleNotFound
-			}
-		} else if _, err := uuid.Parse(example); err != nil {
-			return none, nil, horde.ErrExampleNotFound
-		}
-		t, err := e.styleWithExamples(key, id)
+		t, at, err := e.exampleOf(key, id, example)
 		if err != nil {
 			return none, nil, err
 		}
@@ -345,15 +351,7 @@ func (e *Engine) ChangeExample(ctx context.Context, key, id, example string, url
 func (e *Engine) DeleteExample(ctx context.Context, key, id, example string) error {
 	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
 		none := struct{}{}
-		at := 0
-		if t := e.styleByID(id); t != nil {
-			if at = t.example(example); at < 0 {
-				return none, nil, horde.ErrExampleNotFound
-			}
-		} else if _, err := uuid.Parse(example); err != nil {
-			return none, nil, horde.ErrExampleNotFound
-		}
-		t, err := e.styleWithExamples(key, id)
+		t, at, err := e.exampleOf(key, id, example)
 		if err != nil {
 			return none, nil, err
 		}
