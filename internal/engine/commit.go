@@ -333,6 +333,8 @@ func (e *Engine) reload(failed *batch, cause error) (lost bool) {
 	}
 	e.mu.Lock()
 	e.down, e.since = false, time.Now()
+	e.vacateAll(e.unreached)
+	e.unreached = nil
 	e.mu.Unlock()
 	e.watches.all()
 	e.meters.reloads.Inc()

@@ -140,6 +140,8 @@ type Engine struct {
 	sealed *batch
 	// down is set while the memory is not the record's: every use case is refused. doubt says that a panic is the reason.
 	down, doubt bool
+	// unreached are jobs that were handed out to nobody while the engine was down: see takeBack.
+	unreached []horde.JobID
 	// since is when the engine began to serve what it loaded last.
 	since time.Time
 

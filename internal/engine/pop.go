@@ -173,25 +173,40 @@ func (e *Engine) handOut(ctx context.Context, a popAnswer) (*Popped, error) {
 	return a.popped, nil
 }
 
-// takeBack returns the slots of jobs that do not reach their worker, so that another one gets them at once.
+// takeBack returns the slots of jobs that do not reach their worker, so that another one gets them at once. If the reason is
+// that the memory is being loaded anew, that is done with what is loaded: a commit that failed may be in the record.
 func (e *Engine) takeBack(p *Popped) {
 	if len(p.IDs) == 0 {
 		return
 	}
-	_ = e.do(func() {
-		now := time.Now().UTC()
-		for _, id := range p.IDs {
-			j := e.jobs[id]
-			if j == nil || j.State != horde.JobRunning {
-				continue // the memory was dropped meanwhile, or the worker
-			}
-			e.vacate(j, horde.JobReturned, now)
-			if j.Decoy && j.worker != nil {
-				delete(j.worker.tricked, j.Request)
-			}
+	e.lock()
+	down := e.down
+	if down {
+		e.unreached = append(e.unreached, p.IDs...)
+	}
+	e.mu.Unlock()
+	if !down {
+		_ = e.do(func() { e.vacateAll(p.IDs) })
+	}
+}
+
+// vacateAll returns the slots of jobs that did not reach their worker. It is called with the lock.
+func (e *Engine) vacateAll(ids []horde.JobID) {
+	now, some := time.Now().UTC(), false
+	for _, id := range ids {
+		j := e.jobs[id]
+		if j == nil || j.State != horde.JobRunning {
+			continue // the memory was dropped meanwhile, or the worker
 		}
+		e.vacate(j, horde.JobReturned, now)
+		if j.Decoy && j.worker != nil {
+			delete(j.worker.tricked, j.Request)
+		}
+		some = true
+	}
+	if some {
 		e.nudge()
-	})
+	}
 }
 
 // search is what the worker looks for in the queue.
