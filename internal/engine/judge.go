@@ -41,6 +41,12 @@ func (e *Engine) rule(c Caller, u *user, s *submission, models []string, j *judg
 	if j.Ruling == moderation.Passed {
 		return nil
 	}
+	if s.payer.styled { // the author of a style has not said it
+		if caller, err := e.accountOf(c.Key); err == nil {
+			u = caller
+		}
+	}
+	exempt := u.Has(horde.Moderator) && e.sharedKeyOf(c.Key) == nil // a shared key is in the hands of others
 	v := moderation.Evidence{
 		Kind: s.kind, User: &u.ID, ProxiedAccount: str(s.proxied), Models: models, Reason: moderation.ReasonModel,
 		Outcome: moderation.OutcomeRejected, Submitted: str(s.sent), Judged: j.question.Prompt,
@@ -54,13 +60,13 @@ func (e *Engine) rule(c Caller, u *user, s *submission, models []string, j *judg
 	case moderation.RefusedByFilter:
 		refusal = horde.ErrCorruptPrompt
 		v.Reason = moderation.ReasonFilter
-		if !u.Has(horde.Moderator) {
+		if !exempt {
 			e.suspectUser(u, horde.SuspicionCorruptPrompt)
 			e.notePlace(e.places.Report(c.Addr, now), now)
 			e.meters.promptsRefused.Inc()
 		}
 	}
-	if !u.Has(horde.Moderator) && (j.Ruling == moderation.RefusedByFilter || j.Ruling == moderation.RefusedForModel) {
+	if !exempt && (j.Ruling == moderation.RefusedByFilter || j.Ruling == moderation.RefusedForModel) {
 		e.addEvidence(v, c.Addr, now)
 	}
 	if c.Proxied && j.Ruling != moderation.RefusedForAge {

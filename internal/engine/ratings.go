@@ -204,7 +204,7 @@ func (e *Engine) Rate(ctx context.Context, id string, agent string, from netip.A
 			return 0, nil, unavailable(err)
 		case p != nil && p.Rated:
 			return 0, nil, horde.ErrAlreadyRated
-		case e.users[owner] == nil:
+		case e.users[owner] == nil || !e.users[owner].WipedAt.IsZero():
 			return 0, nil, horde.ErrInvalidAesthetic
 		}
 		reward := horde.Kudos(verdict.Reward) * 100

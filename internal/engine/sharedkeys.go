@@ -131,10 +131,10 @@ func (e *Engine) payerOf(c Caller, s *submission, now time.Time) (payer, *horde.
 	switch {
 	case own.Empty() && (!s.downgrade || e.NoAnonymous):
 		return payer{}, horde.ErrSharedKeyEmpty
-	case own.Empty():
-		p.user, p.low = e.users[horde.Anonymous], true
 	case own.Expired(now):
 		return payer{}, horde.ErrSharedKeyExpired
+	case own.Empty():
+		p.user, p.low = e.users[horde.Anonymous], true
 	}
 	if len(e.stylesHaving[own.ID]) > 0 {
 		return payer{}, horde.ErrSharedKeyAssigned

@@ -93,10 +93,14 @@ func TestTheLifeOfALogin(t *testing.T) {
 		}
 
 		session.Began = now()
+		time.Sleep(time.Second)
 		if err := e.LogOut(t.Context(), SignedIn{OAuthID: "g_1", Began: now()}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		if got, _ := state(session); got != SessionEnded {
+			t.Errorf("after logging out the session is %v", got)
+		}
 		session.Began = now()
 		by := Authority{SignedIn: session}
 		if err := e.DeleteUser(t.Context(), by, 1); err != nil {

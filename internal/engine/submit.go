@@ -307,7 +307,7 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 	case s.extras > 1 && !trusted:
 		return nil, nil, horde.ErrMoreThanMinExtra
 	}
-	if !c.Proxied && u.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
+	if s.payer.key == nil && !c.Proxied && u.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
 		e.Relax(c.Addr)
 	}
 	if str(s.prompt) == "" {
@@ -370,7 +370,11 @@ func (s *sources) any() bool { return s.image != "" || len(s.extras) > 0 }
 func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*request, Accepted, *horde.Error) {
 	now, ref := time.Now().UTC(), e.Reference()
 	o.Agent, o.IP = c.Agent, c.Addr.String()
-	o.KeyMark = e.markOf(c.Key)
+	if s.payer.key == nil && u.ID != horde.Anonymous {
+		o.KeyMark = horde.MarkOf(u.KeyHash) // which the key was found by
+	} else {
+		o.KeyMark = e.markOf(c.Key)
+	}
 	r := &request{Request: horde.Request{ID: horde.NewRequestID(), User: u.ID, Wanted: s.results, Left: s.results}, user: u}
 
 	gate := e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
@@ -388,6 +392,7 @@ func (e *Engine) enter(c Caller, u *user, o *horde.Order, s *submission) (*reque
 				horde.NewKudos(gate.Required), max(0, e.available(u)))
 		}
 		o = gate.Downgrade(o, ref)
+		gate = e.Rules.Upfront(o, s.results, e.busy(s.kind, now), ref)
 	}
 	if k := s.payer.key; k != nil && !s.payer.styled {
 		if err := k.Check(o); err != nil {

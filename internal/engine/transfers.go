@@ -79,7 +79,8 @@ func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, am
 		} else if id, ok := horde.ParseAlias(target); ok {
 			to = e.users[id]
 		}
-		if through != nil && through.Expired(now) && from.ID != horde.Anonymous {
+		before := e.transfers[transferKey{from.ID, idempotency}] // nil without an idempotency key
+		if before == nil && through != nil && through.Expired(now) && from.ID != horde.Anonymous {
 			return 0, nil, horde.ErrTransferKeyExpired
 		}
 		if err := e.mayTransfer(from, to, amount, now); err != nil {
@@ -88,7 +89,7 @@ func (e *Engine) TransferBy(ctx context.Context, by Authority, target string, am
 		sum, eventKey := horde.Kudos(amount)*100, idempotency
 		if idempotency == "" {
 			eventKey = uuid.NewString()
-		} else if before := e.transfers[transferKey{from.ID, idempotency}]; before != nil {
+		} else if before != nil {
 			e.meters.replays.Inc()
 			if before.To != to.ID || before.Amount != sum || before.Through != throughID(through) {
 				return 0, nil, horde.ErrIdempotency

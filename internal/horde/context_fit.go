@@ -26,8 +26,11 @@ const (
 // order for which this is not so is refused, with "grow" its context is made longer, as far as longest says that a worker goes.
 // Anything else leaves it to the worker, which cuts the prompt at its front.
 func (o *Order) FitContext(fit string, longest func() int) *Error {
+	if fit != fitReject && fit != fitGrow {
+		return nil
+	}
 	need := EstimateTokens(o.Prompt) + *o.Text.MaxLength
-	if fit != fitReject && fit != fitGrow || need <= *o.Text.MaxContextLength {
+	if need <= *o.Text.MaxContextLength {
 		return nil
 	}
 	if fit == fitReject {
