@@ -251,14 +251,14 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 			if err := s.do(repeatedRecord, nil, w.key, id, answer, rating, now.Unix()); err != nil {
 				return err
 			}
-			return s.owe(w)
+			return s.owe(w, now)
 		}
 		r := stored{
 			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, popped: poppedAt,
 			kudos: w.Kudos, age: int64(w.Age / time.Second), usage: w.Requests, trusted: w.Trusted, reward: reward, state: "pending",
 			excluded: now.Unix()-poppedAt < int64(speedFloor/time.Second),
 		}
-		paid, err := s.number("select count(*) from ratings where rater = ? and created > ? and reward_state in ('pending', 'due', 'paid')", w.key, now.Add(-24*time.Hour).Unix())
+		paid, err := s.paidToday(w, now)
 		if err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ func (s *Service) captcha(w *who, passed bool, refusal *error, now time.Time) er
 		if err := s.do("update ratings set reward_state = 'due' where rater = ? and reward_state = 'pending'", nil, w.key); err != nil {
 			return err
 		}
-		return s.owe(w)
+		return s.owe(w, now)
 	}
 	*refusal = errCaptchaFailed
 	until := now.Add(captchaTimeout(w.row + 1))
@@ -296,11 +296,27 @@ func (s *Service) captcha(w *who, passed bool, refusal *error, now time.Time) er
 }
 
 // owe is the reward of an answer that is no rating of its own: to a captcha, or to an image for the second time.
-func (s *Service) owe(w *who) error {
+func (s *Service) owe(w *who, now time.Time) error {
 	if w.ID == horde.Anonymous || w.flagged {
 		return nil
 	}
-	return s.do("insert into raters (rater, user_id, owed) values (?1, ?2, ?3) on conflict (rater) do update set owed = owed + ?3", nil, w.key, int(w.ID), reward)
+	if paid, err := s.paidToday(w, now); err != nil || paid >= paidPerDay {
+		return err
+	}
+	return s.do(`insert into raters (rater, user_id, owed, extra, extra_from) values (?1, ?2, ?3, 1, ?4) on conflict (rater) do update set owed = owed + ?3,
+		extra = case when extra_from > ?5 then extra + 1 else 1 end, extra_from = case when extra_from > ?5 then extra_from else ?4 end`,
+		nil, w.key, int(w.ID), reward, now.Unix(), now.Add(-24*time.Hour).Unix())
+}
+
+// paidToday counts what a rater is paid for of the last 24 hours: ratings, and since extra_from other answers.
+func (s *Service) paidToday(w *who, now time.Time) (int64, error) {
+	since := now.Add(-24 * time.Hour).Unix()
+	rated, err := s.number("select count(*) from ratings where rater = ? and created > ? and reward_state in ('pending', 'due', 'paid')", w.key, since)
+	if err != nil {
+		return 0, err
+	}
+	extra, err := s.number("select coalesce(sum(extra), 0) from raters where rater = ? and extra_from > ?", w.key, since)
+	return rated + extra, err
 }
 
 // captchaTimeout is how long a rater is sent away after so many failures in a row.

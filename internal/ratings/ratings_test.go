@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"horde/internal/engine"
 	"horde/internal/horde"
+	"horde/internal/limit"
 	"horde/internal/picture"
 )
 
@@ -252,5 +254,50 @@ func TestSetTwice(t *testing.T) {
 	}
 	if err := s.Set(t.Context(), set); !same(err, horde.ErrAlreadyRated) {
 		t.Errorf("the second time: %v", err)
+	}
+}
+
+// The first calls of a minute are answered, and what only looks like a secret changes nothing.
+func TestCallsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.limiter = limit.New(limit.DefaultCapacity)
+	for range 120 {
+		s.call("GET", "/user/ratings", "", "", http.StatusUnauthorized)
+	}
+	s.call("GET", "/user/ratings", "", "", http.StatusTooManyRequests)
+	for secret, want := range map[string]int{"": http.StatusTooManyRequests, "hus": http.StatusTooManyRequests, "hush": http.StatusUnauthorized} {
+		req := httptest.NewRequest("GET", "/ratings/api/v1/user/ratings", nil)
+		req.Header.Set(SecretHeader, secret)
+		w := httptest.NewRecorder()
+		s.http.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("with the secret %q: %d, want %d", secret, w.Code, want)
+		}
+	}
+}
+
+// A set of another program's horde: its images are not here to be shown, and its user is nobody here.
+func TestSetsOfStrangers(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	one, other := uuid.NewString(), uuid.NewString()
+	req := httptest.NewRequest("POST", "/ratings/api/v1/rating/set", strings.NewReader(fmt.Sprintf(
+		`{"set":"%s","all_set_ids":["%s","%s"],"best":"%s","user":{"username":"x#7"},"ratings":[{"id":"%s","rating":8}]}`, uuid.NewString(), one, other, one, one)))
+	req.Header.Set(SecretHeader, "hush")
+	w := httptest.NewRecorder()
+	s.http.ServeHTTP(w, req)
+	if w.Code != http.StatusCreated {
+		t.Fatalf("the set got %d %s", w.Code, w.Body)
+	}
+	s.call("GET", "/rating/new", "7", "", http.StatusNotFound)
+	if err := s.change(func() error {
+		n, err := s.number("select count(*) from ratings where user_id = 7 or rater = 'u:7'")
+		if n != 0 {
+			t.Errorf("%d ratings are the local user's", n)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

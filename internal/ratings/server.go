@@ -131,7 +131,7 @@ func writeError(w http.ResponseWriter, e *horde.Error) {
 
 // limited counts a call for its key and its address.
 func (s *Service) limited(r *http.Request) *horde.Error {
-	if s.limiter == nil || r.Header.Get(SecretHeader) != "" {
+	if s.limiter == nil || s.knowsSecret(r) {
 		return nil
 	}
 	address, _ := s.Caller(r)
@@ -139,12 +139,22 @@ func (s *Service) limited(r *http.Request) *horde.Error {
 	if key := r.Header.Get("apikey"); key != "" && key != horde.AnonymousKey {
 		hits = append(hits, s.limiter.Take(clip(key, 100), limit.Rule{Name: "ratings by key", Amount: 60, Per: time.Minute}))
 	}
+	return exceeded(hits...)
+}
+
+// exceeded refuses a call that was beyond one of its limits.
+func exceeded(hits ...limit.Result) *horde.Error {
 	for _, h := range hits {
-		if wait := h.RetryAfter(); wait > 0 {
-			return later(wait)
+		if !h.OK {
+			return later(h.RetryAfter())
 		}
 	}
 	return nil
+}
+
+// knowsSecret tells whether a call comes from a horde in another program.
+func (s *Service) knowsSecret(r *http.Request) bool {
+	return s.Secret != "" && subtle.ConstantTimeCompare([]byte(s.Secret), []byte(r.Header.Get(SecretHeader))) == 1
 }
 
 func later(wait time.Duration) *horde.Error {
@@ -196,7 +206,7 @@ func (s *Service) base(r *http.Request, prefix string) string {
 	if s.URL != "" {
 		return s.URL
 	}
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+	if r.TLS != nil {
 		return "https://" + r.Host + prefix
 	}
 	return "http://" + r.Host + prefix
@@ -273,8 +283,8 @@ func (s *Service) rating(r *http.Request) (int, any, error) {
 	}
 	if s.limiter != nil {
 		for _, rule := range []limit.Rule{{Name: "ratings", Amount: 30, Per: time.Minute}, {Name: "ratings", Amount: 600, Per: time.Hour}} {
-			if wait := s.limiter.Take(w.key, rule).RetryAfter(); wait > 0 {
-				return 0, nil, later(wait)
+			if err := exceeded(s.limiter.Take(w.key, rule)); err != nil {
+				return 0, nil, err
 			}
 		}
 	}
@@ -293,7 +303,7 @@ const maxSet = 100 // images of a set
 
 // set takes a set from a horde in another program, which knows the secret.
 func (s *Service) set(r *http.Request) (int, any, error) {
-	if s.Secret == "" || subtle.ConstantTimeCompare([]byte(s.Secret), []byte(r.Header.Get(SecretHeader))) != 1 {
+	if !s.knowsSecret(r) {
 		return 0, nil, refuse(http.StatusUnauthorized, "InvalidAPIKey", "Only a horde that knows the secret may hand on ratings.")
 	}
 	var set horde.RatingSet
@@ -322,7 +332,7 @@ func (s *Service) set(r *http.Request) (int, any, error) {
 	case set.Best == "" && len(set.Rated) == 0:
 		return 0, nil, invalid("ratings", "Ratings or the best image are wanted.")
 	}
-	err := s.Set(r.Context(), set)
+	err := s.takeSet(r.Context(), set, stranger(set.User.Name))
 	if errors.Is(err, horde.ErrAlreadyRated) {
 		err = errAlreadyRated
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -168,6 +169,11 @@ func (s *Service) keep(ctx context.Context, image horde.SharedImage) error {
 		if err := writeFile(strings.TrimSuffix(path, ".webp")+".json", indented(image)); err != nil {
 			return err
 		}
+		if err := s.change(func() error {
+			return s.do("update images set active = 1 where id = ? and rating_count = 0", nil, image.ID)
+		}); err != nil {
+			return err
+		}
 	}
 	return s.change(func() error { return s.addImage(image, time.Now()) })
 }
@@ -182,6 +188,18 @@ func (s *Service) imagePath(id string) string { return filepath.Join(s.Dir, "ima
 
 // Set takes what was said of the images of one request, once.
 func (s *Service) Set(ctx context.Context, set horde.RatingSet) error {
+	id, _ := horde.ParseAlias(set.User.Name)
+	return s.takeSet(ctx, set, id)
+}
+
+// stranger is a user of a horde in another program. Its number says nothing here, so it gets one of its own, below zero.
+func stranger(name string) horde.UserID {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return -1 - horde.UserID(h.Sum32()>>1)
+}
+
+func (s *Service) takeSet(ctx context.Context, set horde.RatingSet, id horde.UserID) error {
 	for _, image := range set.Images {
 		if err := s.keep(ctx, image); err != nil && !errors.Is(err, blob.ErrNotFound) {
 			return err
@@ -203,8 +221,12 @@ func (s *Service) Set(ctx context.Context, set horde.RatingSet) error {
 			if err := s.addImage(horde.SharedImage{ID: id}, now); err != nil {
 				return err
 			}
+			if _, err := os.Stat(s.imagePath(id)); err != nil { // nobody can look at it here
+				if err := s.do("update images set active = 0 where id = ? and url = ''", nil, id); err != nil {
+					return err
+				}
+			}
 		}
-		id, _ := horde.ParseAlias(set.User.Name)
 		for _, r := range set.Rated {
 			if err := s.store(stored{
 				image: r.ID, rater: raterKey(id), user: id, name: set.User.Name, rating: r.Rating, artifacts: r.Artifacts, source: "post_generation",
@@ -319,7 +341,8 @@ func (s *Service) Settle(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, p := range list {
-		// Marked before it is made: after a crash a payment may be missing, and none is made twice.
+		// Marked before it is made: after a crash, or while the record cannot be written, a payment may be missing, and none is made
+		// twice.
 		if err := s.change(func() error { return s.do("update payments set done = 1 where id = ?", nil, p.id) }); err != nil {
 			return err
 		}

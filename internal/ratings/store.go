@@ -57,6 +57,8 @@ create table payments (id integer primary key autoincrement, user_id integer not
 `, `
 alter table raters add column corr real not null default 0;
 alter table raters add column owed integer not null default 0;
+alter table raters add column extra integer not null default 0;
+alter table raters add column extra_from integer not null default 0;
 alter table pairs add column excluded integer not null default 0;
 create table repeats (
 	rater text not null, image text not null, first integer not null, rating integer not null, created integer not null,
