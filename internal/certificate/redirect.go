@@ -11,8 +11,11 @@ import (
 // httpsPort is what an address under https need not name.
 const httpsPort = "443"
 
-// apiPrefix is below what programs send keys.
-const apiPrefix = "/api/"
+// apiPrefix and ratingsPrefix are below what programs send keys to: the horde, and its ratings service.
+const (
+	apiPrefix     = "/api/"
+	ratingsPrefix = "/ratings/api/"
+)
 
 func redirect(port string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -31,7 +34,7 @@ func redirect(port string) http.Handler {
 		if port != httpsPort {
 			host += ":" + port
 		}
-		if strings.HasPrefix(r.URL.Path, apiPrefix) {
+		if strings.HasPrefix(r.URL.Path, apiPrefix) || strings.HasPrefix(r.URL.Path, ratingsPrefix) || r.Header.Get("apikey") != "" {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte(`{"message":"Use https: a key must not be sent in the clear."}` + "\n"))

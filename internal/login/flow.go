@@ -112,8 +112,6 @@ func (s *Service) Finish(ctx context.Context, p *Provider, base, sealed string, 
 		return Finished{}, fmt.Errorf("%w: the answer belongs to another login", ErrRefused)
 	case time.Now().After(f.Until):
 		return Finished{}, fmt.Errorf("%w: it took too long", ErrRefused)
-	case !s.take(f.State, f.Until):
-		return Finished{}, fmt.Errorf("%w: it was completed before", ErrRefused)
 	case query.Get("error") != "":
 		return Finished{}, fmt.Errorf("%w: %s did not let you in", ErrRefused, p.Title)
 	case code == "":
@@ -128,6 +126,10 @@ func (s *Service) Finish(ctx context.Context, p *Provider, base, sealed string, 
 	token, err := c.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
 	if err != nil {
 		return Finished{}, exchangeError(p, err)
+	}
+	// Here, so that nobody fills the list without a login service having let them in.
+	if !s.take(f.State, f.Until) {
+		return Finished{}, fmt.Errorf("%w: it was completed before", ErrRefused)
 	}
 	id, err := p.person(ctx, c, token, f.Nonce)
 	if err != nil {

@@ -144,8 +144,9 @@ var ErrRefused = errors.New("the login was not completed")
 
 // config is what oauth2 needs to know, after asking an OpenID service where it is.
 func (p *Provider) config(ctx context.Context, callback string) (*oauth2.Config, error) {
-	c := &oauth2.Config{ClientID: p.client.ID, ClientSecret: p.client.Secret, Scopes: p.scopes, RedirectURL: callback, Endpoint: p.endpoint}
+	c := &oauth2.Config{ClientID: p.client.ID, ClientSecret: p.client.Secret, Scopes: p.scopes, RedirectURL: callback}
 	if p.issuer == "" {
+		c.Endpoint = p.endpoint
 		return c, nil
 	}
 	p.mu.Lock()
