@@ -268,3 +268,29 @@ func TestSharedKeysOfStyles(t *testing.T) {
 		}
 	})
 }
+
+// What strangers say through a shared key, or with a style that one pays for, is their own doing.
+func TestSharedKeysOfModeratorsHideNobody(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		mod, author := s.user(1000, horde.Moderator), s.user(1000, horde.Trusted)
+		s.exampleFilters(mod)
+		bad := fields{"prompt": "zebracorn vermillex", "replacement_filter": false}
+		key := s.share(mod, nil)
+		s.refused(s.call("POST", "/generate/async", key, bad, from("203.0.113.7")), 400, "CorruptPrompt")
+		s.refused(s.call("POST", "/generate/async", key, fields{"prompt": "a"}, from("203.0.113.7")), 403, "TimeoutIP")
+
+		stranger := s.user(1000, 0)
+		style := s.style("image", author, fields{"sharedkey": s.share(author, nil).key})
+		s.refused(s.call("POST", "/generate/async", stranger, fields{"prompt": "zebracorn vermillex", "replacement_filter": false, "style": style},
+			from("203.0.113.8")), 400, "CorruptPrompt")
+		for _, c := range []struct {
+			who  account
+			want float64
+		}{{author, 0}, {stranger, 1}} {
+			if a := s.want(s.get(c.who.path(), mod), http.StatusOK); a.number("suspicious") != c.want {
+				t.Errorf("suspicious is %v, want %v", a.number("suspicious"), c.want)
+			}
+		}
+	})
+}
