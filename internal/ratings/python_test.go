@@ -45,6 +45,11 @@ func TestExportsAreReadByOthers(t *testing.T) {
 	}
 	s := open(t)
 	id, other, flaws := uuid.NewString(), uuid.NewString(), 2
+	for _, shared := range []string{id, other} {
+		if err := writeFile(s.imagePath(shared), []byte("image")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i, name := range []string{"x#5", "x#6", "x#7", "Anonymous#0"} {
 		rated := horde.ImageRating{ID: id, Rating: 1}
 		if i == 0 {

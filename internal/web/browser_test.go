@@ -198,9 +198,16 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		b.shot("failed")
-		b.t.Fatalf("browser: %v", err)
+	for tries := 1; ; tries++ {
+		err := chromedp.Do(ctx, actions...)
+		if err == nil {
+			return
+		}
+		// What the page drew anew between finding an element and using it is found again, as a person would.
+		if tries == 5 || !strings.Contains(err.Error(), "Could not find node") {
+			b.shot("failed")
+			b.t.Fatalf("browser: %v", err)
+		}
 	}
 }
 

@@ -26,12 +26,18 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 func start(t *testing.T, cfg fetch.Config) (s *Sender, stop func()) {
 	t.Helper()
 	s = New(fetch.New(cfg))
+	return s, run(t, s)
+}
+
+// run runs a sender until stop is called, which waits for what was queued.
+func run(t *testing.T, s *Sender) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
 	stop = func() { cancel(); <-done }
 	t.Cleanup(stop)
-	return s, stop
+	return stop
 }
 
 func serve(t *testing.T, h http.HandlerFunc) string {
@@ -108,13 +114,14 @@ func TestAttempts(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	t.Parallel()
-	var n atomic.Int64
 	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-		n.Add(1)
 		io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	})
-	s, stop := start(t, fetch.Config{AllowPrefixes: loopback, Timeout: 50 * time.Millisecond})
+	s := New(fetch.New(fetch.Config{AllowPrefixes: loopback, Timeout: 50 * time.Millisecond}))
+	var n atomic.Int64 // of attempts, for a busy machine may end one before it has reached the server
+	s.OnAttempt = func(int, int, error, time.Duration) { n.Add(1) }
+	stop := run(t, s)
 	s.Send(url, "body")
 	stop()
 	if c := s.Counts(); n.Load() != attempts || c.Failed != 1 {
