@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"horde/internal/horde"
 	"horde/internal/node"
@@ -19,6 +20,7 @@ type ratingsServer struct {
 	*httptest.Server
 	mu   sync.Mutex
 	sets []map[string]any
+	mute bool // cut the line after taking a set
 }
 
 func newRatingsServer(t *testing.T) *ratingsServer {
@@ -36,6 +38,9 @@ func newRatingsServer(t *testing.T) *ratingsServer {
 			}
 		}
 		r.sets = append(r.sets, set)
+		if r.mute {
+			panic(http.ErrAbortHandler)
+		}
 	}))
 	t.Cleanup(r.Close)
 	return r
@@ -102,6 +107,9 @@ func TestTwoImagesAreCompared(t *testing.T) {
 		{"an empty list", `{"ratings":[]}`, 400, "AestheticsMissing", ""},
 		{"no text", `{"best":null}`, 400, "", "best"},
 		{"a fraction", `{"ratings":[{"id":"A","rating":7.5}]}`, 400, "", "ratings.0.rating"},
+		{"a fraction of nothing", `{"ratings":[{"id":"A","rating":7.0}]}`, 400, "", "ratings.0.rating"},
+		{"an exponent", `{"ratings":[{"id":"A","rating":7,"artifacts":1e0}]}`, 400, "", "ratings.0.artifacts"},
+		{"a boolean", `{"ratings":[{"id":"A","rating":true}]}`, 400, "", "ratings.0.rating"},
 		{"a text for a number", `{"ratings":[{"id":"A","rating":"7"}]}`, 400, "", "ratings.0.rating"},
 		{"too much", `{"ratings":[{"id":"A","rating":11}]}`, 400, "", "ratings.0.rating"},
 		{"too broken", `{"ratings":[{"id":"A","rating":1,"artifacts":6}]}`, 400, "", "ratings.0.artifacts"},
@@ -138,6 +146,52 @@ func TestTwoImagesAreCompared(t *testing.T) {
 	s.refused(rate(fields{"best": a}), http.StatusBadRequest, "AestheticsAlreadyExist")
 	if got := s.kudos(u) - before; got != want {
 		t.Errorf("after a restart the owner has got %v, want %v", got, want)
+	}
+}
+
+// A rating that the service took is paid once, though its answer was lost or the horde stopped before it had paid.
+func TestRatingsWithoutAnAnswerArePaidOnce(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"the horde starts again", "the client tries again"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			service := newRatingsServer(t)
+			s := open(t, rated(service))
+			u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
+			id := s.image(u, fields{"prompt": "a lighthouse", "models": []string{"Deliberate"}, "params": fields{"n": 2, "width": 512, "height": 512, "steps": 10}})
+			first, second := s.popImage(owner, "one", nil), s.popImage(owner, "two", nil)
+			s.deliver(owner, first)
+			s.deliver(owner, second)
+			before, want := s.kudos(u), min(15, s.check(id).number("kudos")-1)
+			rate := func() answer { return s.call("POST", "/generate/rate/"+id, account{}, fields{"best": s.job(first)}) }
+			service.mu.Lock()
+			service.mute = true
+			service.mu.Unlock()
+			s.refused(rate(), http.StatusBadRequest, "InvalidAestheticAttempt")
+			if got := s.kudos(u); got != before {
+				t.Errorf("nobody knows of the rating, and kudos went from %v to %v", before, got)
+			}
+			service.mu.Lock()
+			service.mute = false
+			service.mu.Unlock()
+			if name == "the client tries again" {
+				s.want(rate(), http.StatusOK)
+			} else {
+				s.away(0)
+				for end := time.Now().Add(20 * time.Second); s.kudos(u) == before && time.Now().Before(end); {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+			if got := s.kudos(u) - before; got != want {
+				t.Errorf("the owner got %v, want %v", got, want)
+			}
+			s.refused(rate(), http.StatusBadRequest, "AestheticsAlreadyExist")
+			s.away(0)
+			s.refused(rate(), http.StatusBadRequest, "AestheticsAlreadyExist")
+			if got := s.kudos(u) - before; got != want {
+				t.Errorf("after another start the owner has %v, want %v", got, want)
+			}
+		})
 	}
 }
 

@@ -28,7 +28,10 @@ func (e *Engine) clockLoop() {
 		case <-e.stop:
 			return
 		}
-		var discarded []blob.Key
+		var (
+			discarded []blob.Key
+			due       []handed
+		)
 		began := time.Now()
 		err := e.do(func() {
 			now := time.Now().UTC()
@@ -36,6 +39,7 @@ func (e *Engine) clockLoop() {
 			e.sweepAlchemy(now)
 			e.foldStatistics(now)
 			discarded, e.discarded = e.discarded, nil
+			due = e.dueHanded(now)
 			if now.Sub(flushed) >= flushEvery {
 				flushing := time.Now()
 				e.flush()
@@ -69,6 +73,9 @@ func (e *Engine) clockLoop() {
 		e.Ran("clock", began, err)
 		if len(discarded) > 0 {
 			e.done.Go(func() { e.discard(discarded) })
+		}
+		if len(due) > 0 {
+			e.done.Go(func() { e.handAgain(due) })
 		}
 	}
 }

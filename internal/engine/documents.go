@@ -35,6 +35,9 @@ const (
 	countersDocument = "moderation"
 	// shownDocument is a [shown].
 	shownDocument = "shown"
+	// handedDocument is a [handed], ratersPaidDocument a [ratersPaid].
+	handedDocument     = "handed"
+	ratersPaidDocument = "raters paid"
 	// sharedKeyDocument is a [horde.SharedKey].
 	sharedKeyDocument = "shared key"
 )
@@ -96,6 +99,10 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addSharedKey)
 	case shownDocument:
 		err = restore(d, s.addShown)
+	case handedDocument:
+		err = restore(d, s.addHanded)
+	case ratersPaidDocument:
+		err = restore(d, s.addRatersPaid)
 	case minuteDocument, hourDocument, pastDocument:
 		err = s.addStatistics(d)
 	case filterDocument:

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"horde/internal/horde"
-	"horde/internal/kudos"
 )
 
 // Ratings is the service that keeps what people say of images.
@@ -24,9 +23,6 @@ type Ratings interface {
 	Set(context.Context, horde.RatingSet) error
 }
 
-// setTimeout is how long a ratings service may take.
-const setTimeout = 3 * time.Second
-
 // shown is what is kept of a request whose images are public, beside the request and for as long: which pipeline made which
 // image, and what was paid for a rating.
 type shown struct {
@@ -35,7 +31,6 @@ type shown struct {
 	Pipelines map[string]int  `json:"pipelines,omitempty"` // by the id of the job
 	Rated     bool            `json:"rated,omitempty"`
 	Reward    horde.Kudos     `json:"reward,omitempty"`
-	rating    bool            // a rating is being handed on
 }
 
 func (s *state) addShown(r *shown) { s.shown[r.ID] = r }
@@ -144,6 +139,7 @@ func (e *Engine) sharedImage(r *request, j *job, o *horde.Order) (_ horde.Shared
 	s := horde.SharedImage{
 		ID: j.ID.String(), Prompt: o.Prompt, Width: q.Width, Height: q.Height, Steps: q.Steps, Sampler: q.Sampler, CFG: q.CFGScale,
 		Karras: q.Karras, PP: append([]string{}, q.PostProcessing...), Set: r.ID.String(), UserType: kind, Seed: j.Seed, Model: j.Model,
+		NSFW: o.NSFW,
 	}
 	if p := e.shown[r.ID]; p != nil && o.Pair {
 		if n, known := p.Pipelines[s.ID]; known {
@@ -151,88 +147,6 @@ func (e *Engine) sharedImage(r *request, j *job, o *horde.Order) (_ horde.Shared
 		}
 	}
 	return s, true
-}
-
-// Rate takes what a client says of the images of its request, hands it to the ratings service and pays the owner for it. It
-// returns the reward in kudos. A request is rated once; who knows its id may.
-func (e *Engine) Rate(ctx context.Context, id string, agent string, from netip.Addr, a *horde.Aesthetics) (float64, error) {
-	var (
-		set     horde.RatingSet
-		verdict horde.Verdict
-		owner   horde.UserID
-		wait    *batch
-		refusal *horde.Error
-	)
-	key, ok := horde.ParseRequestID(id)
-	if !ok {
-		return 0, horde.ErrRequestNotFound
-	}
-	if err := e.do(func() {
-		r := e.requests[key]
-		if r == nil || r.Order.Kind() != horde.Image {
-			refusal = horde.ErrRequestNotFound
-			return
-		}
-		wait, owner = e.pending(&r.changed), r.user.ID
-		if set, verdict, refusal = e.judgeRating(r, agent, from, a, time.Now().UTC()); refusal == nil {
-			e.shownOf(r).rating = true
-		}
-	}); err != nil {
-		return 0, err
-	}
-	if refusal != nil {
-		return 0, refusal
-	}
-	// Whoever hangs up now is paid all the same: the service has the rating.
-	ctx = context.WithoutCancel(ctx)
-	err := e.durable(ctx, wait)
-	if err != nil {
-		err = unavailable(err)
-	} else {
-		err = e.handOn(ctx, set)
-	}
-	return change(ctx, e, func() (float64, *batch, *horde.Error) {
-		r, p := e.requests[key], e.shown[key]
-		if p != nil {
-			p.rating = false
-		}
-		switch {
-		case err != nil:
-			if p != nil && !p.Rated && len(p.Pipelines) == 0 {
-				delete(e.shown, key)
-			}
-			return 0, nil, unavailable(err)
-		case p != nil && p.Rated:
-			return 0, nil, horde.ErrAlreadyRated
-		case e.users[owner] == nil || !e.users[owner].WipedAt.IsZero():
-			return 0, nil, horde.ErrInvalidAesthetic
-		}
-		reward := horde.Kudos(verdict.Reward) * 100
-		if r != nil {
-			p = e.shownOf(r)
-			p.Rated, p.Reward = true, reward
-			e.open.document(shownDocument, key.String(), p)
-		}
-		if reward > 0 {
-			e.event(e.book.Grant(time.Now().UTC(), kudos.Award, "wp:"+key.String()+":rating", owner, reward))
-		}
-		return reward.Float(), e.open, nil
-	})
-}
-
-// handOn gives a set to the ratings service.
-func (e *Engine) handOn(ctx context.Context, set horde.RatingSet) error {
-	if e.Ratings == nil {
-		return horde.ErrRatingsDown
-	}
-	ctx, cancel := context.WithTimeout(ctx, setTimeout)
-	defer cancel()
-	err := e.Ratings.Set(ctx, set)
-	if _, refused := err.(*horde.Error); err != nil && !refused {
-		e.Log.Warn("a rating could not be handed on", "request", set.Set, "error", err)
-		return horde.ErrInvalidAesthetic
-	}
-	return err
 }
 
 // judgeRating makes the checks of a rating, in the order of the ratings chapter, 5.2, and puts together what the service gets.
@@ -253,7 +167,7 @@ func (e *Engine) judgeRating(r *request, agent string, from netip.Addr, a *horde
 	if err != nil {
 		return set, v, err
 	}
-	if p := e.shown[r.ID]; p != nil && (p.Rated || p.rating) {
+	if p, h := e.shown[r.ID], e.handed[r.ID]; p != nil && p.Rated || h != nil && h.busy {
 		return set, v, horde.ErrAlreadyRated
 	}
 	set.Set, set.Agent, set.Best = r.ID.String(), agent, v.Best
@@ -266,20 +180,6 @@ func (e *Engine) judgeRating(r *request, agent string, from netip.Addr, a *horde
 		Kudos: b.Spendable.Float(), Accumulated: b.Details.Accumulated.Float(), Address: from.String(),
 	}
 	return set, v, nil
-}
-
-// PayRater awards an account for images that it rated. key names the payment: one that was made is not made again by the same
-// service, which keeps what it has paid.
-func (e *Engine) PayRater(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
-	_, err := change(ctx, e, func() (bool, *batch, *horde.Error) {
-		u := e.users[id]
-		if u == nil || id == horde.Anonymous || !u.WipedAt.IsZero() || u.Has(horde.Flagged) || u.Has(horde.Deleted) || amount == 0 {
-			return false, nil, nil
-		}
-		e.event(e.book.Grant(time.Now().UTC(), kudos.Award, "rating:"+key, id, amount))
-		return true, e.open, nil
-	})
-	return err
 }
 
 // WipedUsers lists the accounts that were erased for good.

@@ -43,6 +43,9 @@ type state struct {
 	gifts     gifts
 
 	shown map[horde.RequestID]*shown // of requests that are shared, as far as there is something to keep
+	// handed are sets of ratings on their way, by request; ratersPaid is by ratings service.
+	handed     map[horde.RequestID]*handed
+	ratersPaid map[string]*ratersPaid
 
 	requests map[horde.RequestID]*request
 	jobs     map[horde.JobID]*job
@@ -170,9 +173,9 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		styleIndex: newStyleIndex(), mail: mail{messages: map[horde.MessageID]*message{}},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		sharedKeys: map[horde.SharedKeyID]*sharedKey{},
-		shown:      map[horde.RequestID]*shown{},
-		lots:       map[horde.Kind]*dispatch.Lot[*parkedPop]{},
-		pulse:      map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
+		shown:      map[horde.RequestID]*shown{}, handed: map[horde.RequestID]*handed{}, ratersPaid: map[string]*ratersPaid{},
+		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
+		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),
 		statistics: map[horde.Kind]*statistics{},
 	}
 	for _, k := range horde.Kinds {

@@ -16,8 +16,8 @@ type Aesthetics struct {
 // AestheticsRating is how good one image is: 1 to 10, and, where it was said, how broken: 0 to 5.
 type AestheticsRating struct {
 	ID        *string `json:"id" required:"true" minLength:"36" maxLength:"36"`
-	Rating    *int    `json:"rating" required:"true" minimum:"1" maximum:"10"`
-	Artifacts *int    `json:"artifacts" minimum:"0" maximum:"5"`
+	Rating    *int    `json:"rating" required:"true" minimum:"1" maximum:"10" plain:"true"`
+	Artifacts *int    `json:"artifacts" minimum:"0" maximum:"5" plain:"true"`
 }
 
 // Refusals of ratings (ratings chapter, 5.2).
@@ -202,4 +202,6 @@ type SharedImage struct {
 	Censored bool     `json:"censored"`
 	// Pipeline is empty but for a comparison.
 	Pipeline string `json:"-"`
+	// NSFW is whether the request allowed what is not for everybody.
+	NSFW bool `json:"-"`
 }

@@ -347,9 +347,10 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 	n.opinions, err = ratings.Open(ctx, ratings.Config{
 		Dir: filepath.Join(n.Data, "ratings"), URL: n.ratingsAddress(), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
 		Rater: func(ctx context.Context, key string) (engine.Rater, error) { return n.Engine.RaterOf(ctx, key) },
-		Pay: func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error {
-			return n.Engine.PayRater(ctx, key, id, amount)
+		Pay: func(ctx context.Context, service string, no int64, id horde.UserID, amount horde.Kudos) error {
+			return n.Engine.PayRater(ctx, service, no, id, amount)
 		},
+		Paid:  func(ctx context.Context, service string) (int64, error) { return n.Engine.RatersPaid(ctx, service) },
 		Wiped: func(ctx context.Context) ([]horde.UserID, error) { return n.Engine.WipedUsers(ctx) },
 		Caller: func(r *http.Request) (string, string) {
 			c := n.router.Caller(r)

@@ -29,16 +29,47 @@ import (
 type service struct {
 	*Service
 	t    *testing.T
-	paid map[horde.UserID]horde.Kudos
+	till *till
 	http http.Handler
 }
 
+// till is a horde that pays: it keeps the number of the last payment with what it paid. Its calls fail as broken says.
+type till struct {
+	paid   map[horde.UserID]horde.Kudos
+	last   map[string]int64
+	broken func(no int64) (taken bool, err error) // nil: never
+}
+
+func newTill() *till { return &till{paid: map[horde.UserID]horde.Kudos{}, last: map[string]int64{}} }
+
+func (h *till) pay(_ context.Context, service string, no int64, id horde.UserID, amount horde.Kudos) error {
+	var err error
+	if h.broken != nil {
+		taken := false
+		if taken, err = h.broken(no); !taken {
+			return err
+		}
+	}
+	if no > h.last[service] {
+		h.last[service] = no
+		h.paid[id] += amount
+	}
+	return err
+}
+
+func (h *till) lastPaid(_ context.Context, service string) (int64, error) {
+	return h.last[service], nil
+}
+
 // open opens a service without captchas, whose keys are the ids of their users; user 1 is a moderator.
-func open(t *testing.T) *service {
-	s := &service{t: t, paid: map[horde.UserID]horde.Kudos{}}
+func open(t *testing.T) *service { return openIn(t, t.TempDir(), newTill()) }
+
+// openIn opens what a directory has.
+func openIn(t *testing.T, dir string, paying *till) *service {
+	s := &service{t: t, till: paying}
 	var err error
 	s.Service, err = Open(t.Context(), Config{
-		Dir: t.TempDir(), Codec: picture.NewCodec(1), NoLimits: true, Secret: "hush", Log: slog.New(slog.DiscardHandler),
+		Dir: dir, Codec: picture.NewCodec(1), NoLimits: true, Secret: "hush", Log: slog.New(slog.DiscardHandler),
 		Rater: func(_ context.Context, key string) (engine.Rater, error) {
 			if key == horde.AnonymousKey {
 				return engine.Rater{Name: "Anonymous#0"}, nil
@@ -49,10 +80,7 @@ func open(t *testing.T) *service {
 			}
 			return engine.Rater{ID: horde.UserID(id), Name: "x#" + key, Moderator: id == 1, Age: 24 * time.Hour, Kudos: 100}, nil
 		},
-		Pay: func(_ context.Context, _ string, id horde.UserID, amount horde.Kudos) error {
-			s.paid[id] += amount
-			return nil
-		},
+		Pay: paying.pay, Paid: paying.lastPaid,
 		Caller: func(*http.Request) (string, string) { return "192.0.2.7", "test:1:x" },
 	})
 	if err != nil {
@@ -143,8 +171,8 @@ func TestRating(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(s.paid) != 1 || s.paid[7] != 10_00 {
-		t.Errorf("paid: %v, want 10 kudos to user 7", s.paid)
+	if len(s.till.paid) != 1 || s.till.paid[7] != 10_00 {
+		t.Errorf("paid: %v, want 10 kudos to user 7", s.till.paid)
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"time"
 
@@ -40,12 +42,15 @@ func NewRemote(base, secret string) *Remote {
 // Share does nothing: a remote service reads the images from the bucket.
 func (r *Remote) Share(horde.SharedImage) {}
 
-// Set hands on what was said of the images of a request. Each outcome has a refusal of its own (ratings chapter, 5.2).
+// Set hands on what was said of the images of a request. Each outcome has a refusal of its own (ratings chapter, 5.2). Any other error
+// is one after which nobody knows whether the service has the set.
 func (r *Remote) Set(ctx context.Context, set horde.RatingSet) error {
 	body, err := json.Marshal(set)
 	if err != nil {
 		return err
 	}
+	sent := false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent = true }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(body))
 	if err != nil {
 		return err
@@ -66,6 +71,8 @@ func (r *Remote) Set(ctx context.Context, set horde.RatingSet) error {
 		return horde.ErrRatingsDown
 	case errors.As(err, &lost) && lost.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return horde.ErrRatingsTimeout
+	case sent:
+		return fmt.Errorf("the ratings service broke off: %w", err)
 	default:
 		return horde.ErrRatingsDown
 	}

@@ -50,6 +50,12 @@ func TestRemoteOutcomes(t *testing.T) {
 	if err := NewRemote(gone.URL, "").Set(t.Context(), horde.RatingSet{}); !same(err, horde.ErrRatingsDown) {
 		t.Errorf("where nobody listens: %v", err)
 	}
+	broken := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer broken.Close()
+	var refusal *horde.Error
+	if err := NewRemote(broken.URL, "").Set(t.Context(), horde.RatingSet{}); err == nil || errors.As(err, &refusal) {
+		t.Errorf("where the line is cut, so that nobody knows: %v", err)
+	}
 	release := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer silent.Close()

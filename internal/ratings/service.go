@@ -57,9 +57,12 @@ type Config struct {
 	URL string
 	// Blobs is where the horde keeps what its workers made.
 	Blobs blob.Store
-	// Rater tells whose key it is, and Pay awards kudos to raters.
+	// Rater tells whose key it is.
 	Rater func(ctx context.Context, key string) (engine.Rater, error)
-	Pay   func(ctx context.Context, key string, id horde.UserID, amount horde.Kudos) error
+	// Pay awards kudos to raters, or with a negative amount takes them back. Payments are numbered upwards: one whose number is not
+	// above the last that was made for the service is not made again. Paid tells that last number.
+	Pay  func(ctx context.Context, service string, no int64, id horde.UserID, amount horde.Kudos) error
+	Paid func(ctx context.Context, service string) (int64, error)
 	// Wiped lists the accounts that were erased for good. Nil where accounts are never erased.
 	Wiped func(ctx context.Context) ([]horde.UserID, error)
 	// Caller tells where a call comes from.
@@ -76,6 +79,7 @@ type Config struct {
 type Service struct {
 	Config
 	mu      sync.Mutex // guards conn
+	paying  sync.Mutex // held while payments are made, for they are made in order; taken before mu
 	conn    *sqlite.Conn
 	shared  chan horde.SharedImage // to be copied by Run
 	limiter *limit.Limiter
@@ -306,51 +310,6 @@ func seal(key []byte, text string) string {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(text))
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// Settle makes rewards that waited long enough due, and pays what is due: one payment for each rater.
-func (s *Service) Settle(ctx context.Context, now time.Time) error {
-	type payment struct{ id, user, amount int64 }
-	var (
-		list []payment
-		own  []byte // tells the payments of this database from those of one that was lost
-	)
-	err := s.change(func() (err error) {
-		if own, err = s.secret("payments", 0, now); err != nil {
-			return err
-		}
-		if err := s.do(`update ratings set reward_state = 'due' where reward_state = 'pending' and created <= ?`, nil, now.Add(-pendingFor).Unix()); err != nil {
-			return err
-		}
-		if err := s.do(`insert into payments (user_id, amount) select user_id, sum(amount) from (
-				select user_id, reward amount from ratings where reward_state = 'due'
-				union all select user_id, owed from raters where owed > 0) group by user_id`, nil); err != nil {
-			return err
-		}
-		if err := s.do(`update raters set owed = 0 where owed > 0`, nil); err != nil {
-			return err
-		}
-		if err := s.do(`update ratings set reward_state = 'paid' where reward_state = 'due'`, nil); err != nil {
-			return err
-		}
-		return s.do("select id, user_id, amount from payments where done = 0 order by id", func(r *sqlite.Stmt) {
-			list = append(list, payment{r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)})
-		})
-	})
-	if err != nil {
-		return err
-	}
-	for _, p := range list {
-		// Marked before it is made: after a crash, or while the record cannot be written, a payment may be missing, and none is made
-		// twice.
-		if err := s.change(func() error { return s.do("update payments set done = 1 where id = ?", nil, p.id) }); err != nil {
-			return err
-		}
-		if err := s.Pay(ctx, seal(own, strconv.FormatInt(p.id, 10)), horde.UserID(p.user), horde.Kudos(p.amount)*100); err != nil {
-			return fmt.Errorf("payment %d to user %d: %w", p.id, p.user, err)
-		}
-	}
-	return nil
 }
 
 // sweep forgets old pops, and takes out images that nobody rates.

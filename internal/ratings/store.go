@@ -63,6 +63,11 @@ alter table pairs add column excluded integer not null default 0;
 create table repeats (
 	rater text not null, image text not null, first integer not null, rating integer not null, created integer not null,
 	primary key (rater, image));
+`, `
+alter table payments add column created integer not null default 0;
+alter table payments add column reversed integer not null default 0;
+create index payments_open on payments (id) where done = 0;
+create index payments_by_user on payments (user_id, created);
 `}
 
 // openDatabase opens the database in a directory, makes it where there is none, and brings an older one up to date.

@@ -303,8 +303,8 @@ func TestPassedCaptchasArePaid(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if s.paid[c.user] != c.want {
-				t.Errorf("paid %v, want %v", s.paid[c.user], c.want)
+			if s.till.paid[c.user] != c.want {
+				t.Errorf("paid %v, want %v", s.till.paid[c.user], c.want)
 			}
 		})
 	}

@@ -44,6 +44,7 @@ type plan struct {
 	wrap  wrapping
 
 	coerce      bool
+	plain       bool // of an integer: neither a fraction nor an exponent, not even of value zero
 	repair      bool // half of a surrogate pair becomes U+FFFD
 	emptyAbsent bool
 
@@ -193,6 +194,7 @@ func compileField(f reflect.StructField, open map[reflect.Type]*structPlan) (*pl
 			item.enumText = "[" + strings.Join(quoted, ", ") + "]"
 		}
 	case shapeInt, shapeUint, shapeFloat:
+		item.plain = tags.flag("plain")
 		if text, v := tags.number("minimum"); text != "" && v >= item.min {
 			item.min, item.minText = v, text
 			item.minInt = int64(math.Ceil(v))

@@ -368,7 +368,7 @@ func (p *plan) number(dst reflect.Value, raw []byte, truncate bool) (reason stri
 		f, _ = strconv.ParseFloat(string(raw), 64) // infinite when out of range
 	} else {
 		var ok bool
-		if i, f, ok = integer(raw, truncate); !ok {
+		if i, f, ok = integer(raw, truncate); !ok || p.plain && bytes.ContainsAny(raw, ".eE") {
 			return p.notOfType(raw)
 		}
 	}

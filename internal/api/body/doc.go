@@ -15,11 +15,12 @@
 // fields optional by default and T in place of each [Opt] of T:
 // json, required, minimum, maximum, multipleOf, minLength, maxLength, enum (all five of these are about the items when the
 // field is a slice), minItems, maxItems, uniqueItems. Tags that only document (doc, default, example) are left alone:
-// a published default is never injected. Five tags are ours:
+// a published default is never injected. Six tags are ours:
 //
 //	emptyabsent:"true"   the empty string counts as absent
 //	coerce:"true"        lenient reading of one field, see [Options]
 //	ours:"A,B"           values of an enum beside those that the reference has
+//	plain:"true"         an integer with a fraction or an exponent is refused, even 7.0
 //	repair:"true"        half of a surrogate pair in the text becomes U+FFFD in place of being refused
 //	whole:"true"         of a json.RawMessage that is json:"-": takes the text of the object itself, with what is not declared
 //
@@ -35,7 +36,7 @@
 //
 // The rules are those of JSON Schema as clients know them: strings are never coerced, booleans are not numbers, null is
 // refused for every declared field, undeclared fields are skipped, lengths count code points. An integer may be written
-// as 512.0 or 5e2 everywhere, in worker bodies too, since several programs do and nobody is hurt. Numbers are read in
+// as 512.0 or 5e2 everywhere but where the tag plain says otherwise, in worker bodies too, since several programs do and nobody is hurt. Numbers are read in
 // float64 precision unless they are plain integers. A declared name that occurs twice is refused, since programs differ in
 // which value they take. A NUL character is kept and reported by [Report], since refusing it is a matter of the field; half
 // of a surrogate pair is refused, as are bytes that are not UTF-8, and nesting deeper than [MaxDepth].
