@@ -101,6 +101,7 @@ type serverFlags struct {
 
 	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start. HORDE_KEY_SALT_FILE names a file that holds it."`
 	Admins              []string `env:"HORDE_ADMINS,ADMINS" placeholder:"ID" help:"Accounts (ids or aliases) that may change kudos, moderators and maintenance mode."`
+	Awarders            []string `env:"HORDE_AWARDERS" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) that may award kudos; the first account by default."`
 	TrustThreshold      float64  `env:"HORDE_TRUST_THRESHOLD,KUDOS_TRUST_THRESHOLD" default:"0" placeholder:"KUDOS" help:"Kudos in escrow above which an account that is a week old becomes trusted; 0 for never."`
 	Anonymous           bool     `env:"HORDE_ANONYMOUS" default:"true" negatable:"" help:"Let everybody use the anonymous account."`
 	MatchedTargeting    bool     `env:"HORDE_REQUIRE_MATCHED_TARGETING" help:"Serve requests that name workers only by workers that know the requester, nearly for free."`
@@ -304,7 +305,7 @@ func (f *serverFlags) node() (node.Config, error) {
 		in   []string
 		out  *[]horde.UserID
 	}{
-		{"admins", f.Admins, &cfg.Admins}, {"prompt-checkers", f.PromptCheckers, &cfg.PromptCheckers},
+		{"admins", f.Admins, &cfg.Admins}, {"awarders", f.Awarders, &cfg.Awarders}, {"prompt-checkers", f.PromptCheckers, &cfg.PromptCheckers},
 		{"problem-exempt", f.ProblemExempt, &cfg.ProblemExempt},
 	} {
 		for _, alias := range list.in {

@@ -4,6 +4,8 @@ package conformance
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"horde/internal/node"
@@ -20,9 +22,12 @@ func TestAccountsForIntegrationTests(t *testing.T) {
 	const here = "127.0.0.1:5000"
 	// The reference's default.
 	first := s.want(from(here, nil), http.StatusCreated)
-	s.shows(first, fields{"alias": "test_user", "kudos": 10000, "trusted": true, "moderator": true, "created": true})
+	s.shows(first, fields{"username": "test_user", "alias": "test_user#" + first.str("user_id"), "kudos": 10000, "trusted": true, "moderator": true, "created": true})
+	if got := keysOf(first); !slices.Equal(got, []string{"alias", "api_key", "created", "kudos", "moderator", "trusted", "user_id", "username"}) {
+		t.Errorf("the answer has %v", got)
+	}
 	key := account{key: first.str("api_key")}
-	s.shows(s.get("/find_user", key), fields{"username": first.str("username"), "kudos": 10000, "moderator": true})
+	s.shows(s.get("/find_user", key), fields{"username": first.str("alias"), "kudos": 10000, "moderator": true})
 
 	// Found again by the OAuth id: renamed, with another key, less kudos and fewer roles.
 	again := s.want(from("[::1]:5000", fields{"username": "<i>", "moderator": false, "trusted": false, "kudos": 500}), http.StatusOK)
@@ -32,16 +37,29 @@ func TestAccountsForIntegrationTests(t *testing.T) {
 	s.shows(s.want(from("[::ffff:127.0.0.1]:1", fields{"kudos": nil}), http.StatusOK), fields{"kudos": 500, "moderator": true, "trusted": true})
 	s.shows(s.want(from(here, fields{"oauth_id": "another"}), http.StatusCreated), fields{"created": true})
 
-	for _, bad := range []any{
-		fields{"kudos": -1}, fields{"kudos": "5"}, fields{"kudos": 0.5}, fields{"username": ""}, fields{"username": 5}, fields{"oauth_id": ""},
-		fields{"oauth_id": "anon"}, fields{"username": "fuck this"}, fields{"moderator": "yes"}, "[]", "{",
-	} {
-		if a := s.want(from(here, bad), http.StatusBadRequest); !a.has("message") {
-			t.Errorf("%v: %s", bad, a.text)
+	// Every refusal is a message, and nothing else.
+	plain := func(what any, a answer, status int) {
+		t.Helper()
+		if a.status != status || !slices.Equal(keysOf(a), []string{"message"}) || a.str("message") == "" {
+			t.Errorf("%v: got %d %s, want %d with a message alone", what, a.status, a.text, status)
 		}
 	}
-	for _, peer := range []string{"192.0.2.1:5000", "127.0.0.2:5000", "[2001:db8::1]:5000", "@"} {
-		s.want(from(peer, nil), http.StatusForbidden)
+	for _, bad := range []any{
+		fields{"kudos": -1}, fields{"kudos": "5"}, fields{"kudos": 0.5}, fields{"kudos": true}, fields{"kudos": 1e30}, fields{"username": ""},
+		fields{"username": 5}, fields{"username": nil}, fields{"username": " \t"}, fields{"username": strings.Repeat("n", 31)},
+		fields{"oauth_id": ""}, fields{"oauth_id": " "}, fields{"oauth_id": 7}, fields{"oauth_id": "anon"}, fields{"username": "fuck this"},
+		fields{"moderator": "yes"}, fields{"moderator": 1}, fields{"moderator": nil}, fields{"trusted": "true"}, "{",
+	} {
+		plain(bad, from(here, bad), http.StatusBadRequest)
 	}
-	s.want(open(t).call("POST", "/dev/test-user", account{}, nil), http.StatusNotFound)
+	s.want(from(here, "[]"), http.StatusBadRequest)
+	for _, peer := range []string{"192.0.2.1:5000", "127.0.0.2:5000", "[2001:db8::1]:5000", "@"} {
+		plain(peer, from(peer, nil), http.StatusForbidden)
+	}
+	s.shows(s.want(from(here, fields{"kudos": nil}), http.StatusOK), fields{"kudos": 500}) // the refused calls changed nothing
+	closed := open(t)
+	plain("without the switch", closed.call("POST", "/dev/test-user", account{}, nil), http.StatusNotFound)
+	req := closed.request("POST", "/api/v2/dev/test-user", account{}, fields{"username": 5})
+	req.RemoteAddr = here
+	plain("without the switch, from here", closed.send(req), http.StatusNotFound)
 }

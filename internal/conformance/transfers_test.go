@@ -79,6 +79,7 @@ func TestTransfersAreRefused(t *testing.T) {
 		{"more than there is", rich, poor, 976, 400, "KudosTransferNotEnough"}, // the floor of 25 stays
 		{"more than there can be", rich, poor, 9007199254740993, 400, "KudosTransferNotEnough"},
 		{"a word", rich, poor, "many", 400, ""},
+		{"null, which is no amount", rich, poor, nil, 400, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)

@@ -101,6 +101,8 @@ func (e *Engine) keepSharedKey(k *sharedKey) { e.open.document(sharedKeyDocument
 // payer is who a submission runs as.
 type payer struct {
 	user *user
+	// caller is the account whose own key was sent, nil for a shared key.
+	caller *user
 	// key is the shared key that limits the submission, or nil; styled tells that it came with the style and not with the caller, and
 	// its limits of a job are not asked then.
 	key    *sharedKey
@@ -115,17 +117,19 @@ func (e *Engine) payerOf(c Caller, s *submission, now time.Time) (payer, *horde.
 	own := e.sharedKeyOf(c.Key)
 	if s.use != nil {
 		if k := e.sharedKeys[s.use.style.SharedKey]; k != nil && k.Valid(now) {
+			p := payer{user: e.users[k.Owner], key: k, styled: true}
 			if own == nil {
-				if _, err := e.userOf(c.Key); err != nil {
+				var err *horde.Error
+				if p.caller, err = e.userOf(c.Key); err != nil {
 					return payer{}, err
 				}
 			}
-			return payer{user: e.users[k.Owner], key: k, styled: true}, nil
+			return p, nil
 		}
 	}
 	if own == nil {
 		u, err := e.userOf(c.Key)
-		return payer{user: u}, err
+		return payer{user: u, caller: u}, err
 	}
 	p := payer{user: e.users[own.Owner], key: own}
 	switch {

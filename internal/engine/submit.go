@@ -307,7 +307,7 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 	case s.extras > 1 && !trusted:
 		return nil, nil, horde.ErrMoreThanMinExtra
 	}
-	if s.payer.key == nil && !c.Proxied && u.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
+	if own := s.payer.caller; own != nil && !c.Proxied && own.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
 		e.Relax(c.Addr)
 	}
 	if str(s.prompt) == "" {

@@ -23,8 +23,12 @@ type TestAccount struct {
 	Kudos *horde.Kudos
 }
 
-var errTestAccount = &horde.Error{RC: "BadRequest", Status: http.StatusBadRequest,
-	Message: "A test account needs a name, an OAuth id that is its own, and no negative kudos."}
+// The refusals of test accounts have no code.
+var (
+	errTestAccount = &horde.Error{Status: http.StatusBadRequest,
+		Message: "A test account needs a name of at most 30 characters, an OAuth id that is its own, and no negative kudos."}
+	errProfaneTestAccount = &horde.Error{Status: http.StatusBadRequest, Message: "This name contains profanity."}
+)
 
 // SetTestAccount makes the account with this OAuth id what the test wants, and the account itself where there is none. It
 // returns the account with a new key; the old one is dead at once.
@@ -34,7 +38,7 @@ func (e *Engine) SetTestAccount(ctx context.Context, t TestAccount) (v UserView,
 	case t.Name == "", len([]rune(t.Name)) > MaxUserName, t.OAuthID == "", t.OAuthID == horde.AnonymousOAuthID, t.Kudos != nil && *t.Kudos < 0:
 		return UserView{}, "", false, errTestAccount
 	case e.Profane(t.Name):
-		return UserView{}, "", false, horde.ErrProfaneUserName
+		return UserView{}, "", false, errProfaneTestAccount
 	}
 	key = horde.NewKey()
 	v, err = e.read(ctx, func() (*user, privilege, *horde.Error) {

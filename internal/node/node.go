@@ -76,6 +76,8 @@ type Config struct {
 
 	KeySalt string
 	Admins  []horde.UserID
+	// Awarders may award kudos; none stands for the first account.
+	Awarders []horde.UserID
 	// PromptCheckers may test prompts against the filters; ProblemExempt are accounts whose reported results nobody counts.
 	PromptCheckers, ProblemExempt []horde.UserID
 	// Filtering is how prompts are filtered; FilterData a file with what the operator decides on of it, see [moderation.Data].
@@ -275,7 +277,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Notify:   func(notice engine.Notice) { hooks.Send(notice.URL, v2.Notification(notice)) },
 		Relax:    relaxed.Add, Profane: profane,
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
-		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
+		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, Awarders: n.Awarders, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
 		PromptCheckers: n.PromptCheckers, ProblemExempt: n.ProblemExempt, Filtering: filtering, NoEvidence: n.NoEvidence,
 		ServiceIPs: n.ServiceIPs, BannedAgents: banned, Safety: safety, Alert: alerts.send,
 		KeySalt: n.KeySalt, Leading: leading, Ran: n.jobs.ran, Log: n.Log,

@@ -45,6 +45,7 @@ type plan struct {
 
 	coerce      bool
 	plain       bool // of an integer: neither a fraction nor an exponent, not even of value zero
+	noNull      bool // null is refused where leniency would take it for absent
 	repair      bool // half of a surrogate pair becomes U+FFFD
 	emptyAbsent bool
 
@@ -165,6 +166,7 @@ func compileField(f reflect.StructField, open map[reflect.Type]*structPlan) (*pl
 	tags := tagReader{tag: f.Tag}
 	p.coerce = tags.flag("coerce")
 	item.coerce = item.coerce || p.coerce
+	p.noNull = tags.flag("nonull")
 	p.repair = tags.flag("repair")
 	p.emptyAbsent = tags.flag("emptyabsent")
 	if p.emptyAbsent && p.shape != shapeString {

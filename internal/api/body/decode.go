@@ -265,7 +265,7 @@ func (d *decoder) value(p *plan, dst reflect.Value) (absent bool, err error) {
 		}
 		return false, err
 	}
-	if kind == 'n' && (d.coerce || p.coerce) {
+	if kind == 'n' && (d.coerce || p.coerce) && !p.noNull {
 		_, err := d.skip()
 		return true, err
 	}

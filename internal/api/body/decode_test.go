@@ -306,6 +306,7 @@ func TestCoercion(t *testing.T) {
 	type seedOnly struct {
 		Seed  Opt[int64] `json:"seed" coerce:"true"`
 		Other Opt[int64] `json:"other"`
+		Must  Opt[int64] `json:"must" coerce:"true" nonull:"true"`
 	}
 	one := Compile[seedOnly]()
 	for text, want := range map[string]any{
@@ -339,6 +340,8 @@ func TestCoercion(t *testing.T) {
 		`{"seed":null}`:         seedOnly{},
 		`{}`:                    seedOnly{},
 		`{"other":"5"}`:         []string{"other"},
+		`{"must":"5"}`:          seedOnly{Must: Some(int64(5))},
+		`{"must":null}`:         []string{"must"},
 		`{"other":null}`:        []string{"other"},
 	} {
 		v, got := decodeKeys(one, text)

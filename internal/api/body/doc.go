@@ -19,6 +19,7 @@
 //
 //	emptyabsent:"true"   the empty string counts as absent
 //	coerce:"true"        lenient reading of one field, see [Options]
+//	nonull:"true"        null is refused all the same
 //	ours:"A,B"           values of an enum beside those that the reference has
 //	plain:"true"         an integer with a fraction or an exponent is refused, even 7.0
 //	repair:"true"        half of a surrogate pair in the text becomes U+FFFD in place of being refused

@@ -14,7 +14,7 @@ type transferInput struct {
 	Idempotency string `header:"Idempotency-Key" doc:"Names this transfer, so that a repeated call moves nothing more."`
 	Body        struct {
 		Username *string `json:"username" argument:"true" doc:"Who gets the kudos: an alias such as name#12."`
-		Amount   *int64  `json:"amount" coerce:"true" doc:"How many; 100 if not given."`
+		Amount   *int64  `json:"amount" coerce:"true" nonull:"true" doc:"How many; 100 if not given."`
 	}
 }
 
@@ -22,7 +22,7 @@ type awardInput struct {
 	api.Key
 	Body struct {
 		Username *string `json:"username" argument:"true" doc:"Who gets the kudos: an alias such as name#12."`
-		Amount   *int64  `json:"amount" coerce:"true" doc:"How many; 100 if not given. A negative amount takes them."`
+		Amount   *int64  `json:"amount" coerce:"true" nonull:"true" doc:"How many; 100 if not given. A negative amount takes them."`
 	}
 }
 

@@ -3,6 +3,8 @@
 package v2
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -14,17 +16,18 @@ import (
 	"horde/internal/horde"
 )
 
+// testUserInput has its members as they came, since a refusal of this operation is a message and nothing else, whatever is wrong.
 type testUserInput struct {
 	Body struct {
-		Username  *string `json:"username"`
-		OAuthID   *string `json:"oauth_id"`
-		Moderator *bool   `json:"moderator"`
-		Trusted   *bool   `json:"trusted"`
-		// Kudos may be null, which leaves the balance, unlike absence, which has a default.
-		Kudos body.Any `json:"kudos"`
+		Username  body.Any `json:"username" doc:"A text; test_user if not given."`
+		OAuthID   body.Any `json:"oauth_id" doc:"A text, by which the account is found again; ci_test_user if not given."`
+		Moderator body.Any `json:"moderator" doc:"A boolean; true if not given. Moderators are trusted, too."`
+		Trusted   body.Any `json:"trusted" doc:"A boolean; true if not given. It counts where moderator is false."`
+		Kudos     body.Any `json:"kudos" doc:"The balance, a whole number that is not negative, or null to leave it; 10000 if not given."`
 	} `body:"optional"`
 }
 
+// testUser is the account as it is now. Username is its name, Alias the one that others call it by.
 type testUser struct {
 	APIKey    string `json:"api_key"`
 	UserID    string `json:"user_id"`
@@ -51,7 +54,15 @@ const (
 	maxTestKudos = 1_000_000_000_000_000 // keeps sums far from where integers end
 )
 
-var errNotHere = &horde.Error{RC: "Forbidden", Status: http.StatusForbidden, Message: "Forbidden"}
+var errNotHere = &horde.Error{Status: http.StatusForbidden, Message: "This is for callers on the machine of the server."}
+
+// member reads a member that was sent into v, which has the value of one that was not.
+func member[T any](sent body.Any, name string, v *T) *horde.Error {
+	if sent != nil && (bytes.Equal(sent, []byte("null")) || json.Unmarshal(sent, v) != nil) {
+		return &horde.Error{Status: http.StatusBadRequest, Message: name + " is not of the right type."}
+	}
+	return nil
+}
 
 func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, *testUser, error) {
 	// The peer of the socket counts: what a proxy says of where a call came from is no proof.
@@ -61,27 +72,22 @@ func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, *t
 	}
 	in := &c.In.Body
 	t := engine.TestAccount{Name: "test_user", OAuthID: "ci_test_user", Moderator: true, Trusted: true}
-	if in.Username != nil {
-		t.Name = *in.Username
+	whole := int64(testKudos)
+	left := bytes.Equal(in.Kudos, []byte("null")) // the balance stays as it is
+	if left {
+		in.Kudos = nil
 	}
-	if in.OAuthID != nil {
-		t.OAuthID = *in.OAuthID
+	if err := cmp.Or(
+		member(in.Username, "username", &t.Name), member(in.OAuthID, "oauth_id", &t.OAuthID),
+		member(in.Moderator, "moderator", &t.Moderator), member(in.Trusted, "trusted", &t.Trusted), member(in.Kudos, "kudos", &whole),
+	); err != nil {
+		return 0, nil, err
 	}
-	if in.Moderator != nil {
-		t.Moderator = *in.Moderator
+	if whole < 0 || whole > maxTestKudos {
+		return 0, nil, &horde.Error{Status: http.StatusBadRequest, Message: "kudos is a whole number that is not negative."}
 	}
-	if in.Trusted != nil {
-		t.Trusted = *in.Trusted
-	}
-	whole := new(int64)
-	*whole = testKudos
-	if in.Kudos != nil {
-		if err := json.Unmarshal(in.Kudos, &whole); err != nil || whole != nil && (*whole < 0 || *whole > maxTestKudos) {
-			return 0, nil, horde.Invalid(map[string]string{"kudos": "want a whole number that is not negative, or null"})
-		}
-	}
-	if whole != nil {
-		amount := horde.Kudos(*whole) * 100
+	if !left {
+		amount := horde.Kudos(whole) * 100
 		t.Kudos = &amount
 	}
 	v, key, created, err := a.engine.SetTestAccount(ctx, t)
@@ -93,7 +99,7 @@ func (a *API) testUser(ctx context.Context, c *api.Call[testUserInput]) (int, *t
 		status = http.StatusCreated
 	}
 	return status, &testUser{
-		APIKey: key, UserID: v.User.ID.String(), Username: v.User.Alias(), Alias: v.User.Name, Kudos: v.Balance.Spendable.Whole(),
+		APIKey: key, UserID: v.User.ID.String(), Username: v.User.Name, Alias: v.User.Alias(), Kudos: v.Balance.Spendable.Whole(),
 		Trusted: v.User.Has(horde.Trusted), Moderator: v.User.Has(horde.Moderator), Created: created,
 	}, nil
 }
