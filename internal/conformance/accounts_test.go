@@ -258,7 +258,12 @@ func TestAccounts18Modes(t *testing.T) {
 	s.refused(put(u, `{"invite_only_mode":true}`), http.StatusForbidden, "NotModerator")
 	s.refused(put(account{0, "bogus"}, `{"raid_mode":true}`), http.StatusUnauthorized, "InvalidAPIKey")
 	s.refused(put(account{}, `{"raid_mode":true}`), http.StatusBadRequest, "")
-	s.invalid(put(mod, `{"raid_mode":"false"}`), "raid_mode")
+	for _, bad := range []string{`"false"`, `"1"`, `2`, `1.5`, `[]`} {
+		s.invalid(put(mod, `{"raid_mode":`+bad+`}`), "raid_mode")
+	}
+	// 0 and 1 are as good as false and true.
+	shows(put(mod, `{"invite_only_mode":1}`), `{"invite_only_mode":true}`)
+	shows(put(mod, `{"invite_only_mode":0}`), `{"invite_only_mode":false}`)
 	shows(s.get("/status/modes", account{}), `{"maintenance_mode":false,"invite_only_mode":false}`)
 	s.shows(s.get("/status/modes", mod), fields{"raid_mode": true})
 	s.refused(s.get("/status/modes", u), http.StatusForbidden, "NotModerator")

@@ -81,6 +81,10 @@ func TestFiltersAreKeptByModerators(t *testing.T) {
 	if first.has("description") || !strings.HasSuffix(first.str("user"), fmt.Sprint("#", mod.id)) {
 		t.Errorf("got %s", first.text)
 	}
+	// Who adds a filter is shown that it has no description.
+	if added := s.want(s.call("PUT", "/filters", mod, `{"regex":"zebracorn","filter_type":10}`), http.StatusOK); !strings.Contains(added.text, `"description":null`) {
+		t.Errorf("got %s", added.text)
+	}
 	for _, c := range []struct {
 		name         string
 		method, path string

@@ -50,6 +50,7 @@ func TestSharedKeysAreMadeChangedAndRemoved(t *testing.T) {
 		{"pixels beyond 32 bits", "PUT", "", owner, `{"max_image_pixels":2147483648}`, 400, "", "max_image_pixels"},
 		{"tokens that are no number", "PUT", "", owner, `{"max_text_tokens":"many"}`, 400, "", "max_text_tokens"},
 		{"a name of 256 characters", "PUT", "", owner, `{"name":"` + strings.Repeat("n", 256) + `"}`, 400, "", "name"},
+		{"a name that is longer as it is kept", "PUT", "", owner, `{"name":"` + strings.Repeat("&", 60) + `"}`, 400, "", "name"},
 		{"an unknown shared key", "GET", "/" + nobodysUUID, account{}, ``, 401, "InvalidAPIKey", ""},
 		{"no UUID", "GET", "/nope", account{}, ``, 401, "InvalidAPIKey", ""},
 		{"changed, unknown", "PATCH", "/nope", owner, `{"kudos":1}`, 401, "InvalidAPIKey", ""},

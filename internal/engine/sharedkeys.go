@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"horde/internal/horde"
 )
@@ -216,6 +217,9 @@ func (e *Engine) sharedKeyName(given string) (string, *horde.Error) {
 	name := horde.Sanitize(given)
 	if horde.Blank(name) {
 		name = ""
+	}
+	if utf8.RuneCountInString(name) > horde.MaxSharedKeyName {
+		return "", horde.Invalid(map[string]string{"name": "is too long when its signs are written for HTML"})
 	}
 	return name, refuseIf(e.Profane(name), horde.ErrProfaneSharedKey)
 }

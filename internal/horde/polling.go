@@ -137,7 +137,7 @@ type UserChange struct {
 
 // ModesChange is the body of a change to the modes of the horde.
 type ModesChange struct {
-	MaintenanceMode *bool `json:"maintenance_mode"`
-	InviteOnlyMode  *bool `json:"invite_only_mode"`
-	RaidMode        *bool `json:"raid_mode"`
+	MaintenanceMode *bool `json:"maintenance_mode" coerce:"true"`
+	InviteOnlyMode  *bool `json:"invite_only_mode" coerce:"true"`
+	RaidMode        *bool `json:"raid_mode" coerce:"true"`
 }

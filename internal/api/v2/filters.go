@@ -74,7 +74,7 @@ func (a *API) filters(r *api.Router) {
 		Method: http.MethodPut, Path: prefix + "/filters", Limits: api.DefaultLimits, ID: "put_filters",
 		Summary: "Add a filter, for moderators.", Example: `{"regex":"vermillex(?:es)?","filter_type":20,"description":"a word"}`,
 		Links:   []api.Link{{To: "get_filter_single", Argument: "filter_id", Member: "id"}, {To: "patch_filter_single", Argument: "filter_id", Member: "id"}, {To: "delete_filter_single", Argument: "filter_id", Member: "id"}},
-		Refuses: refuses, Published: api.Published{Success: []int{http.StatusCreated}},
+		Refuses: refuses, Published: api.Published{Success: []int{http.StatusCreated}, Answer: filterDetails{}},
 	}, a.addFilter)
 	api.Handle(r, api.Operation{
 		Method: http.MethodPost, Path: prefix + "/filters", Limits: api.DefaultLimits, ID: "post_filters",
@@ -107,6 +107,16 @@ type filterDetails struct {
 	User        string  `json:"user" required:"true"`
 }
 
+// filterAdded is filterDetails for who has added it: a description that there is none of is null here, and left out elsewhere.
+type filterAdded struct {
+	ID          string  `json:"id" required:"true"`
+	Regex       string  `json:"regex" required:"true"`
+	Type        int     `json:"filter_type" required:"true" minimum:"10" maximum:"29"`
+	Description *string `json:"description"`
+	Replacement string  `json:"replacement" default:""`
+	User        string  `json:"user" required:"true"`
+}
+
 func detailedFilter(v engine.FilterView) filterDetails {
 	return filterDetails{strconv.FormatInt(v.ID, 10), v.Regex, int(v.Type), v.Description, v.Replacement, v.EditorAlias}
 }
@@ -135,14 +145,18 @@ func (a *API) listFilters(ctx context.Context, c *api.Call[filtersInput]) (int, 
 	return http.StatusOK, out, nil
 }
 
-func (a *API) addFilter(ctx context.Context, c *api.Call[filterCreateInput]) (int, *filterDetails, error) {
+func (a *API) addFilter(ctx context.Context, c *api.Call[filterCreateInput]) (int, *filterAdded, error) {
 	b := &c.In.Body
 	f := moderation.Filter{Regex: *b.Regex, Type: typeOf(b.Type), Description: b.Description}
 	if b.Replacement != nil {
 		f.Replacement = *b.Replacement
 	}
 	v, err := a.engine.AddFilter(ctx, c.In.APIKey, f)
-	return filtered(v, err)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := filterAdded(detailedFilter(v))
+	return http.StatusOK, &out, nil
 }
 
 func filtered(v engine.FilterView, err error) (int, *filterDetails, error) {
