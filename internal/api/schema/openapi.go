@@ -127,6 +127,11 @@ func (a *OpenAPI) scalar(o Object, t reflect.Type, tag reflect.StructTag, dir Di
 		}
 		o["type"] = types
 	}
+	if dir == In && tag.Get("coerce") == "true" && o["type"] == "boolean" {
+		// 0 and 1 are read as well: the bounds are those of numbers only.
+		o["type"] = []string{"boolean", "integer", "null"}
+		o["minimum"], o["maximum"] = json.Number("0"), json.Number("1")
+	}
 	if list, ok := o["enum"].([]string); ok && dir == In && tag.Get("emptyabsent") == "true" {
 		o["enum"] = append([]string{""}, list...)
 	}
