@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"horde/internal/horde"
+	"horde/internal/supporters"
 	"horde/internal/worker"
 )
 
@@ -83,7 +84,10 @@ func options(ctx context.Context) []kong.Option {
 		kong.Name("horde"), kong.Description(description),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Configuration(loadYAML), kong.Vars{"data": dataDir(), "up_listen": defaultListen},
+		kong.Configuration(loadYAML), kong.Vars{
+			"data": dataDir(), "up_listen": defaultListen, "patreon": supporters.PatreonURL, "stripe": supporters.StripeURL,
+			"amounts": supporters.DefaultAmounts, "products": supporters.DefaultProducts,
+		},
 	}
 }
 

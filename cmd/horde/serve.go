@@ -146,6 +146,8 @@ type serverFlags struct {
 	RatingsHost   string   `env:"HORDE_RATINGS_HOST" placeholder:"NAME" help:"Serve the ratings service as this host, too: ratings.example"`
 	RatingsSecret string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
 
+	supporterFlags `embed:""`
+
 	MetricsListen string     `env:"HORDE_METRICS_LISTEN" placeholder:"ADDR" help:"Serve /metrics for Prometheus on this address, 127.0.0.1:7002 for example. Off by default; keep it away from the open network."`
 	AccessLog     bool       `env:"HORDE_ACCESS_LOG" help:"Log each call."`
 	LogFormat     string     `env:"HORDE_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
@@ -276,6 +278,9 @@ func (f *serverFlags) node() (node.Config, error) {
 		return cfg, errors.New("--ratings and --ratings-url exclude each other")
 	}
 	cfg.Sharing, cfg.Pairs, cfg.RatingsURL = horde.Sharing(f.Sharing), f.Pairs, f.RatingsURL
+	if cfg.Supporters, err = f.services(cfg.Log); err != nil {
+		return cfg, err
+	}
 	sessionKey, err := secret(f.SessionKey, "HORDE_SESSION_KEY")
 	if err != nil {
 		return cfg, err

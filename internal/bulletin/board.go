@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	htmltomarkdown "github.com/JohannesKaufmann/html-to-markdown/v2"
 	"github.com/yuin/goldmark"
@@ -48,6 +49,8 @@ const (
 // Board has what is told. Its methods may be called at any time by anybody.
 type Board struct {
 	title, contact string
+	patrons        atomic.Pointer[func() []Sponsor]
+	thanked        thanked
 	news           watched[[]Newspiece]
 	landing        watched[string]
 	documents      map[Name]*posted
@@ -55,8 +58,26 @@ type Board struct {
 
 // posted is a document: that of the operator if it can be had, else that of the program.
 type posted struct {
-	builtin *Document
-	watched[*Document]
+	builtin *text
+	watched[*text]
+}
+
+// text is a document as it was read. Of one that ends with a list of sponsors, head is what comes before it.
+type text struct {
+	Document
+	head     *Document
+	sponsors []Sponsor
+}
+
+// plain makes the text of a document without a list.
+func plain(parse func([]byte) (*Document, error)) func([]byte) (*text, error) {
+	return func(data []byte) (*text, error) {
+		d, err := parse(data)
+		if err != nil {
+			return nil, err
+		}
+		return &text{Document: *d}, nil
+	}
 }
 
 //go:embed builtin
@@ -82,23 +103,23 @@ func New(c Config) (*Board, error) {
 		name Name
 		path string
 	}{{Terms, c.Terms}, {Privacy, c.Privacy}, {Sponsors, c.Sponsors}} {
-		text, err := builtin.ReadFile("builtin/" + string(d.name) + ".md")
+		intro, err := builtin.ReadFile("builtin/" + string(d.name) + ".md")
 		if err != nil {
 			return nil, fmt.Errorf("document %s: %w", d.name, err)
 		}
-		own, err := fromMarkdown(text)
+		own, err := fromMarkdown(intro)
 		if err != nil {
 			return nil, fmt.Errorf("document %s: %w", d.name, err)
 		}
-		p := &posted{own, watched[*Document]{path: d.path, parse: fromHTML, keep: true, log: c.Log}}
+		p := &posted{&text{Document: *own}, watched[*text]{path: d.path, parse: plain(fromHTML), keep: true, log: c.Log}}
 		switch strings.ToLower(filepath.Ext(d.path)) {
 		case ".md", ".markdown":
-			p.parse = fromMarkdown
+			p.parse = plain(fromMarkdown)
 		case ".json":
 			if d.name != Sponsors {
 				return nil, fmt.Errorf("%s: a document is Markdown (.md) or HTML", d.path)
 			}
-			p.parse = func(data []byte) (*Document, error) { return sponsorList(text, data) }
+			p.parse = func(data []byte) (*text, error) { return sponsorList(own, data) }
 		}
 		if d.path != "" && p.get() == nil {
 			return nil, fmt.Errorf("%s cannot be used: %s", d.path, p.told)
@@ -119,9 +140,13 @@ func (b *Board) News() []Newspiece {
 // Document is a document for somebody who reaches the horde at base.
 func (b *Board) Document(name Name, base string) Document {
 	p := b.documents[name]
-	d := p.get()
-	if d == nil {
-		d = p.builtin
+	of := p.get()
+	if of == nil {
+		of = p.builtin
+	}
+	d := &of.Document
+	if name == Sponsors {
+		d = b.thanks(of)
 	}
 	contact := b.contactAt(base)
 	return Document{

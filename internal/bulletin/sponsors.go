@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Sponsor is somebody who supports the horde.
@@ -29,25 +30,35 @@ const (
 	smallSponsor = 3
 )
 
-// sponsorList makes the document of sponsors: the text before it, a list of those who give most, and a line of the others.
-func sponsorList(intro, data []byte) (*Document, error) {
+// sponsorList reads a list of sponsors, for a document that begins with head.
+func sponsorList(head *Document, data []byte) (*text, error) {
 	var sponsors []Sponsor
 	if err := json.Unmarshal(data, &sponsors); err != nil {
 		return nil, err
 	}
-	head, err := fromMarkdown(intro)
-	if err != nil {
-		return nil, err
-	}
-	var large, small []string
-	slices.SortStableFunc(sponsors, func(x, y Sponsor) int { return cmp.Compare(y.rank(), x.rank()) })
 	for _, s := range sponsors {
-		name := html.EscapeString(s.Name)
 		switch {
 		case s.Name == "":
 			return nil, errors.New("a sponsor without a name")
 		case s.URL != "" && !isLink(s.URL):
 			return nil, fmt.Errorf("%s: the address of a sponsor begins with https:// or http://", s.Name)
+		}
+	}
+	d, err := thank(head, sponsors)
+	if err != nil {
+		return nil, err
+	}
+	return &text{*d, head, sponsors}, nil
+}
+
+// thank makes the document of sponsors: a text, a list of those who give most, and a line of the others, the highest first.
+func thank(head *Document, sponsors []Sponsor) (*Document, error) {
+	var large, small []string
+	sponsors = slices.Clone(sponsors)
+	slices.SortStableFunc(sponsors, func(x, y Sponsor) int { return cmp.Compare(y.rank(), x.rank()) })
+	for _, s := range sponsors {
+		name := html.EscapeString(s.Name)
+		switch {
 		case s.rank() < smallSponsor:
 		case s.rank() < largeSponsor:
 			small = append(small, name)
@@ -65,6 +76,49 @@ func sponsorList(intro, data []byte) (*Document, error) {
 		text += "\n<p>" + strings.Join(small, ", ") + "</p>"
 	}
 	return fromHTML([]byte(text))
+}
+
+// SetPatrons names who else is thanked beside those in the operator's file: whoever supports the horde through a service.
+// patrons is asked each time, and must not block. Those who give nothing, or have no name, are not thanked.
+func (b *Board) SetPatrons(patrons func() []Sponsor) { b.patrons.Store(&patrons) }
+
+// thanked is the document of sponsors that was made last, and of what.
+type thanked struct {
+	mu      sync.Mutex // guards all below
+	of      *text
+	patrons []Sponsor
+	made    *Document
+}
+
+// thanks is the document of sponsors with the patrons of the moment.
+func (b *Board) thanks(of *text) *Document {
+	var patrons []Sponsor
+	if list := b.patrons.Load(); list != nil {
+		for _, s := range (*list)() {
+			if s.Name != "" && s.Monthly > 0 && (s.URL == "" || isLink(s.URL)) {
+				patrons = append(patrons, s)
+			}
+		}
+	}
+	if len(patrons) == 0 {
+		return &of.Document
+	}
+	t := &b.thanked
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of == of && slices.Equal(t.patrons, patrons) {
+		return t.made
+	}
+	head := of.head
+	if head == nil {
+		head = &of.Document
+	}
+	made, err := thank(head, slices.Concat(of.sponsors, patrons))
+	if err != nil {
+		return &of.Document // what cannot be turned into Markdown; the operator's own text can
+	}
+	t.of, t.patrons, t.made = of, patrons, made
+	return made
 }
 
 // rank puts sponsors in order; those who support in another way are before all.

@@ -165,7 +165,7 @@ func (e *Engine) safetyOf(key string, addr netip.Addr, onlyInRaids bool) (modera
 	exempt := false
 	if err := e.do(func() {
 		u, refusal := e.accountOf(key)
-		exempt = refusal != nil || u.Has(horde.Trusted) || !onlyInRaids && u.Has(horde.VPN) || onlyInRaids && !e.settings.RaidMode ||
+		exempt = refusal != nil || u.Has(horde.Trusted) || e.isPatron(u) || !onlyInRaids && u.Has(horde.VPN) || onlyInRaids && !e.settings.RaidMode ||
 			e.timedOut(addr, time.Now()) != nil
 	}); err != nil {
 		return moderation.Safe, err
@@ -179,7 +179,7 @@ func (e *Engine) safetyOf(key string, addr netip.Addr, onlyInRaids bool) (modera
 // unsafeRequester tells whether a requester is to be refused for the address, in raid mode. An address of which nothing is known
 // passes, but not unseen: a checker that fails during a raid is reported.
 func (e *Engine) unsafeRequester(u *user, s moderation.Safety, now time.Time) bool {
-	if !e.settings.RaidMode || u.Has(horde.Trusted) {
+	if !e.settings.RaidMode || u.Has(horde.Trusted) || e.isPatron(u) {
 		return false
 	}
 	if s == moderation.Unknown {
@@ -193,7 +193,7 @@ func (e *Engine) unsafeRequester(u *user, s moderation.Safety, now time.Time) bo
 // unsafeWorker refuses a worker for its address. In raid mode one that is unsafe is let in, and reported: see checkIn.
 func (e *Engine) unsafeWorker(u *user, s moderation.Safety) *horde.Error {
 	switch {
-	case u.Has(horde.Trusted), u.Has(horde.VPN), s == moderation.Safe:
+	case u.Has(horde.Trusted), u.Has(horde.VPN), e.isPatron(u), s == moderation.Safe:
 		return nil
 	case s == moderation.Unknown:
 		e.meters.unknownAddresses.Inc()

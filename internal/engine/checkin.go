@@ -118,7 +118,7 @@ func (e *Engine) suspectOffer(w *worker, safety moderation.Safety) {
 	if w.owner.Has(horde.Trusted) {
 		return
 	}
-	if safety == moderation.Unsafe && !w.owner.Has(horde.VPN) {
+	if safety == moderation.Unsafe && !w.owner.Has(horde.VPN) && !e.isPatron(w.owner) {
 		e.suspect(w, horde.SuspicionUnsafeIP, "")
 	}
 	if w.Kind == horde.Image && w.MaxPixels > maxBelievedPixels {

@@ -40,6 +40,8 @@ const (
 	ratersPaidDocument = "raters paid"
 	// sharedKeyDocument is a [horde.SharedKey].
 	sharedKeyDocument = "shared key"
+	// supportersDocument is a [supporters]; its id is the source.
+	supportersDocument = "supporters"
 )
 
 // documentKey names a document.
@@ -97,6 +99,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addForm)
 	case sharedKeyDocument:
 		err = restore(d, s.addSharedKey)
+	case supportersDocument:
+		err = restore(d, s.addSupporters)
 	case shownDocument:
 		err = restore(d, s.addShown)
 	case handedDocument:

@@ -21,7 +21,7 @@ const monthlyEvery = time.Hour
 
 // entitlement is what an account gets each month.
 func (e *Engine) entitlement(u *user) horde.Kudos {
-	sum := u.MonthlyKudos
+	sum := u.MonthlyKudos + e.support[u.ID].kudos
 	if u.Has(horde.Moderator) {
 		sum += horde.ModeratorMonthlyKudos
 	}

@@ -39,6 +39,10 @@ type state struct {
 
 	sharedKeys map[horde.SharedKeyID]*sharedKey
 
+	supporters map[horde.SupportSource]*supporters
+	// support is what supporters comes to for each account.
+	support map[horde.UserID]support
+
 	transfers map[transferKey]*transfer
 	gifts     gifts
 
@@ -173,6 +177,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		styleIndex: newStyleIndex(), mail: mail{messages: map[horde.MessageID]*message{}},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
 		sharedKeys: map[horde.SharedKeyID]*sharedKey{},
+		supporters: map[horde.SupportSource]*supporters{},
 		shown:      map[horde.RequestID]*shown{}, handed: map[horde.RequestID]*handed{}, ratersPaid: map[string]*ratersPaid{},
 		lots:  map[horde.Kind]*dispatch.Lot[*parkedPop]{},
 		pulse: map[horde.Kind]*pulse{}, rankings: map[bool]ranking{}, alchemy: newAlchemy(), moderated: newModerated(),

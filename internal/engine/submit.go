@@ -296,7 +296,7 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 		return nil, nil, err
 	}
 	u := s.payer.user
-	trusted := u.Has(horde.Trusted)
+	favoured := u.Has(horde.Trusted) || e.isPatron(u)
 	switch {
 	case str(s.proxied) != "" && !u.Has(horde.Service):
 		return nil, nil, horde.ErrProxiedAccount
@@ -304,7 +304,7 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 		return nil, nil, horde.ErrDeletedUser
 	case s.extras > horde.MaxExtraImages:
 		return nil, nil, horde.ErrTooManyExtraImages
-	case s.extras > 1 && !trusted:
+	case s.extras > 1 && !favoured:
 		return nil, nil, horde.ErrMoreThanMinExtra
 	}
 	if own := s.payer.caller; own != nil && !c.Proxied && own.Roles&(horde.Trusted|horde.Education|horde.Service) != 0 {
@@ -323,7 +323,7 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 			targets = append(targets, id)
 		}
 	}
-	if s.noBatching && s.results > 1 && !trusted {
+	if s.noBatching && s.results > 1 && !favoured {
 		return nil, nil, horde.ErrRequiresTrust
 	}
 	return u, targets, nil

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -452,11 +453,17 @@ func (n *Node) openLocal(status func() string, readyz http.HandlerFunc, vitals f
 	router.Mount(ReadyPath, nil, readyz)
 	local := &localPages{http.NewServeMux(), router}
 	for _, op := range router.Routes("") {
-		if !known[op] && op.Method == http.MethodGet {
+		if !known[op] && op.Method == http.MethodGet && !n.leadersOnly(op.Path) {
 			local.mux.Handle(op.Method+" "+op.Path, router)
 		}
 	}
 	return router, local, nil
+}
+
+// leadersOnly tells whether what is read at a path is known to the leader alone, although it is a page or a document: who is thanked,
+// where a service tells who that is.
+func (n *Node) leadersOnly(path string) bool {
+	return len(n.Supporters) > 0 && strings.HasSuffix(path, "/"+string(bulletin.Sponsors))
 }
 
 // serve answers what it can. The router takes a path however it is spelled.

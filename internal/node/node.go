@@ -43,6 +43,7 @@ import (
 	"horde/internal/source"
 	"horde/internal/store"
 	"horde/internal/store/sqlite"
+	"horde/internal/supporters"
 	"horde/internal/webhook"
 )
 
@@ -103,6 +104,8 @@ type Config struct {
 	// NewsFile, TermsFile, PrivacyFile and SponsorsFile are what the operator tells everybody: see [bulletin.Config]. Contact
 	// is how the operator is reached, an e-mail address.
 	NewsFile, TermsFile, PrivacyFile, SponsorsFile, LandingFile, Contact string
+	// Supporters are the services through which people support the horde, each at most once.
+	Supporters []supporters.Service
 	// ImageModels and TextModels are sources of the model reference: files, URLs, or "builtin".
 	ImageModels, TextModels []string
 	// Blobs is where images are kept: "s3://BUCKET?endpoint=URL", see blob.ParseS3. Empty means in Data.
@@ -291,7 +294,8 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	}
 	metered := meterBlobs(images, n.jobs)
 	blobs.Store = metered
-	n.runners = append(n.runners, alerts.sender.Run, hooks.Run, blob.Pruner{Store: metered, Log: n.Log}.Run)
+	keeper := &supporters.Keeper{Services: n.Supporters, Set: n.Engine.SetSupporters, Ran: n.jobs.ran, Log: n.logger()}
+	n.runners = append(n.runners, alerts.sender.Run, hooks.Run, blob.Pruner{Store: metered, Log: n.Log}.Run, keeper.Run)
 
 	router := api.NewRouter(api.Options{
 		Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Relaxed: relaxed, Services: n.ServiceIPs, Exempt: n.RateLimitExempt,
@@ -421,8 +425,20 @@ func (n *Node) openBoard(router *api.Router) (err error) {
 			return err
 		}
 	}
+	if n.Engine != nil {
+		n.Board.SetPatrons(n.patrons)
+	}
 	v2.RegisterBulletins(router, n.Board, strings.TrimRight(n.PublicURL, "/"))
 	return nil
+}
+
+// patrons are those who are thanked for what they give at Patreon.
+func (n *Node) patrons() []bulletin.Sponsor {
+	var list []bulletin.Sponsor
+	for _, p := range n.Engine.Patrons() {
+		list = append(list, bulletin.Sponsor{Name: p.Name, URL: p.Link, Monthly: float64(p.Monthly)})
+	}
+	return list
 }
 
 // limiter counts calls, or is nil where none are limited.

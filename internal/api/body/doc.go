@@ -15,7 +15,7 @@
 // fields optional by default and T in place of each [Opt] of T:
 // json, required, minimum, maximum, multipleOf, minLength, maxLength, enum (all five of these are about the items when the
 // field is a slice), minItems, maxItems, uniqueItems. Tags that only document (doc, default, example) are left alone:
-// a published default is never injected. Six tags are ours:
+// a published default is never injected. Seven tags are ours:
 //
 //	emptyabsent:"true"   the empty string counts as absent
 //	coerce:"true"        lenient reading of one field, see [Options]
