@@ -182,3 +182,48 @@ func TestWhatIsRefusedAtTheStart(t *testing.T) {
 		}
 	}
 }
+
+// Patrons are thanked beside those whom the operator names, at the end of whatever text the operator has.
+func TestPatronsAreThanked(t *testing.T) {
+	t.Parallel()
+	list := filepath.Join(t.TempDir(), "sponsors.json")
+	write(t, list, `[{"name":"Host"},{"name":"middle","monthly":50}]`)
+	page := filepath.Join(t.TempDir(), "sponsors.md")
+	write(t, page, "# Thanks\n\nto *all*.\n")
+	patrons := []bulletin.Sponsor{
+		{Name: "small <b>", Monthly: 3}, {Name: "too small", Monthly: 2}, {Name: "nothing", Monthly: 0}, {Name: "", Monthly: 500},
+		{Name: "Large", URL: "https://l.example/?a=1&b=2", Monthly: 100}, {Name: "a script", URL: "javascript:alert(1)", Monthly: 200},
+		{Name: "Larger", Monthly: 150}, {Name: "ninety-nine", Monthly: 99},
+	}
+	const items = "<li>Larger</li>\n<li><a href=\"https://l.example/?a=1&amp;b=2\">Large</a></li>\n</ul>\n<p>ninety-nine, "
+	for _, c := range []struct{ name, file, begins, ends string }{
+		{"the text of the program", "", "<h1>Sponsors</h1>", "\n<ul>\n" + items + "small &lt;b&gt;</p>"},
+		{"a list", list, "<h1>Sponsors</h1>", "\n<ul>\n<li>Host</li>\n" + items + "middle, small &lt;b&gt;</p>"},
+		{"a page", page, "<h1>Thanks</h1>\n<p>to <em>all</em>.</p>", "</p>\n<ul>\n" + items + "small &lt;b&gt;</p>"},
+	} {
+		b := open(t, bulletin.Config{Sponsors: c.file})
+		without := b.Document(bulletin.Sponsors, "http://h")
+		now := patrons
+		b.SetPatrons(func() []bulletin.Sponsor { return now })
+		for range 2 {
+			d := b.Document(bulletin.Sponsors, "http://h")
+			if !strings.HasPrefix(d.HTML, c.begins) || !strings.HasSuffix(d.HTML, c.ends) {
+				t.Errorf("%s: got %q, want %q at the end", c.name, d.HTML, c.ends)
+			}
+			if !strings.Contains(d.Markdown, "[Large](https://l.example/?a=1&b=2)") || strings.Contains(d.Markdown, "script") {
+				t.Errorf("%s: got %q", c.name, d.Markdown)
+			}
+		}
+		if d := b.Document(bulletin.Terms, "http://h"); strings.Contains(d.HTML, "Large") {
+			t.Errorf("%s: the terms thank somebody: %q", c.name, d.HTML)
+		}
+		now = patrons[:1]
+		if d := b.Document(bulletin.Sponsors, "http://h"); strings.Contains(d.HTML, "Large") || !strings.Contains(d.HTML, "small &lt;b&gt;") {
+			t.Errorf("%s: who left is still thanked: %q", c.name, d.HTML)
+		}
+		now = nil
+		if d := b.Document(bulletin.Sponsors, "http://h"); d != without {
+			t.Errorf("%s: nobody is thanked in other words: %q", c.name, d.HTML)
+		}
+	}
+}

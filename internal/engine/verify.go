@@ -318,7 +318,7 @@ func (e *Engine) differences(record *store.State) (f findings) {
 	return f
 }
 
-// documents compares alchemy, styles, shared keys and the statistics with the record.
+// documents compares alchemy, styles, shared keys, supporters and the statistics with the record.
 func (f *findings) documents(e *Engine, record *store.State) {
 	kept := map[documentKey]documented{}
 	for id, i := range e.interrogations {
@@ -331,7 +331,7 @@ func (f *findings) documents(e *Engine, record *store.State) {
 	e.keptStyles(kept)
 	e.keptSharedKeys(kept)
 	e.keptSupporters(kept)
-	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, sharedKeyDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
+	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, sharedKeyDocument: true, supportersDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
 	for key := range e.open.documents {
 		delete(kept, key)
 	}

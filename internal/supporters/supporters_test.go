@@ -36,7 +36,7 @@ func amounts(t testing.TB) supporters.Amounts {
 
 func products(t testing.TB) supporters.Products {
 	t.Helper()
-	p, err := supporters.ParseProducts(strings.Split(supporters.DefaultProducts, "|"))
+	p, err := supporters.ParseProducts([]string{supporters.DefaultProducts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,10 +81,10 @@ func (t Amounts) Of(units int) (kudos horde.Kudos, known bool) {
 // Products say what a subscriber gets for a product, by its name.
 type Products map[string]horde.Kudos
 
-// ParseProducts reads lines such as "Superior Person=20000".
+// ParseProducts reads lines such as "Superior Person=20000", of which one text may have several, with | between them.
 func ParseProducts(lines []string) (Products, error) {
 	all := Products{}
-	for _, line := range lines {
+	for line := range strings.SplitSeq(strings.Join(lines, "|"), "|") {
 		at := strings.LastIndexByte(line, '=')
 		if at < 0 {
 			return nil, fmt.Errorf("%q is no line such as Sponsor=1500000", line)
