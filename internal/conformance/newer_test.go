@@ -526,3 +526,20 @@ func TestAnnotations(t *testing.T) {
 		t.Errorf("the worker shows %v", types)
 	}
 }
+
+// N20: programs are generated from the document by these names.
+func TestNewerNamesAreInTheDocument(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.readOpenAPI()
+	schemas := openapi.document["components"].(document)["schemas"].(document)
+	for name := range strings.FieldsSeq(`GenerationSubmittedStable GenerationSubmittedKobold SamplerConstraintsDocument StyleContract
+		StyleContractStyleType ModerationOverview PromotionReviewUser PausedWorkerReview ModerationSuspicionReason PromptModerationEvents
+		PromptModerationEvent PromptModerationRetention PromptModerationNote PromptModerationNoteInput WorkerSuspicionEvents
+		WorkerSuspicionEvent StyleParameterPolicy StyleTemplateField ResolvedRequest ResolvedRequestStable ResolvedRequestKobold
+		ResolvedRequestStyle RequestAsync RequestAsyncStable RequestAsyncKobold SharedKeyActiveUsage SharedKeyActiveUsageByType`) {
+		if schemas[name] == nil {
+			t.Errorf("there is no schema %s", name)
+		}
+	}
+}

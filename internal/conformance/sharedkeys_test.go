@@ -153,16 +153,69 @@ func TestSharedKeysTheOwnerPaysAndTheKeyCounts(t *testing.T) {
 		if active := s.want(s.get(owner.path(), owner), http.StatusOK); active.has("active_generations") {
 			t.Errorf("requests are left: %s", active.text)
 		}
-		// Requests of a key that is removed run on, and its owner pays.
-		s.image(key, fields{"prompt": "x", "models": []string{"Deliberate"}})
+		// What waits goes with its key. What a worker has in hand is taken, and the owner pays.
+		two := s.image(key, fields{"prompt": "x", "models": []string{"Deliberate"}, "params": fields{"n": 2}})
+		waits := s.image(key, fields{"prompt": "x", "models": []string{"Deliberate"}})
+		popped := s.popImage(w, "painter", nil)
 		before := s.kudos(owner)
 		s.want(s.call("DELETE", "/sharedkeys/"+key.key, owner, nil), http.StatusOK)
 		s.away(time.Second)
-		s.deliver(w, s.popImage(w, "painter", nil))
+		s.noJob(s.popImage(w, "painter", nil))
+		s.deliver(w, popped)
 		if after := s.kudos(owner); after >= before {
 			t.Errorf("the owner has %v kudos, %v before", after, before)
 		}
+		for id, finished := range map[string]int{two: 1, waits: 0} {
+			s.shows(s.want(s.get("/generate/check/"+id, account{}), http.StatusOK), fields{"done": true, "finished": finished, "waiting": 0})
+		}
 		s.away(time.Second)
+	})
+}
+
+// The owner sees what a key is used for at the moment, and nobody else does (newer chapter, 2.1).
+func TestSharedKeysShowTheirUseToTheOwner(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		owner, w := s.user(10_000, 0), s.user(0, horde.Trusted)
+		key, other := s.share(owner, fields{"kudos": -1}), s.share(owner, fields{"kudos": -1})
+		use := func(requests, queued, processing, finished, age int) fields {
+			return fields{"requests": requests, "queued": queued, "processing": processing, "finished": finished, "oldest_queued_age": age}
+		}
+		uses := func(image, text fields) {
+			t.Helper()
+			a := s.want(s.get("/sharedkeys/"+key.key, owner), http.StatusOK)
+			for kind, want := range map[string]fields{"image": image, "text": text} {
+				for name, value := range want {
+					if got := a.at("active_usage", kind, name); fmt.Sprint(got) != fmt.Sprint(value) {
+						t.Errorf("%s: %s is %v, want %v", kind, name, got, value)
+					}
+				}
+			}
+		}
+		uses(use(0, 0, 0, 0, 0), use(0, 0, 0, 0, 0))
+		body := fields{"prompt": "x", "models": []string{"Deliberate"}, "params": fields{"n": 3}}
+		three := s.image(key, body)
+		s.image(owner, body) // not through a key
+		s.image(other, body)
+		s.away(20 * time.Second)
+		s.image(key, body.with(fields{"params": fields{"n": 1}}))
+		s.want(s.call("POST", "/generate/text/async", key, fields{"prompt": "x", "models": []string{"test/7B"}}), http.StatusAccepted)
+		s.away(10 * time.Second)
+		uses(use(2, 4, 0, 0, 30), use(1, 1, 0, 0, 10))
+		popped := s.popImage(w, "painter", nil)
+		uses(use(2, 3, 1, 0, 30), use(1, 1, 0, 0, 10))
+		s.deliver(w, popped)
+		uses(use(2, 3, 0, 1, 30), use(1, 1, 0, 0, 10))
+		s.want(s.call("DELETE", "/generate/status/"+three, anonymous, nil), http.StatusOK)
+		uses(use(1, 1, 0, 0, 10), use(1, 1, 0, 0, 10))
+		for _, as := range []account{{}, key, w, s.user(0, horde.Moderator), {0, "bogus"}} {
+			if a := s.want(s.get("/sharedkeys/"+key.key, as), http.StatusOK); a.has("active_usage") {
+				t.Errorf("%v sees %s", as, a.text)
+			}
+		}
+		s.away(30 * time.Minute)
+		time.Sleep(2 * time.Second) // what has expired is forgotten
+		uses(use(0, 0, 0, 0, 0), use(0, 0, 0, 0, 0))
 	})
 }
 

@@ -96,7 +96,7 @@ func (e *Engine) forgetRequest(r *request, now time.Time) {
 	}
 	e.forgetShown(r.ID)
 	delete(e.requests, r.ID)
-	delete(r.user.requests, r)
+	r.forgotten()
 	isNew, noted := e.open.requests[r]
 	delete(e.open.requests, r)
 	if !noted || !isNew {

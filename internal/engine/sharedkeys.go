@@ -19,6 +19,8 @@ type sharedKey struct {
 	changed
 	// held is what requests that are alive may still take out of the budget: see passage.
 	held horde.Kudos
+	// requests are those that were made through the key and are alive.
+	requests map[*request]struct{}
 }
 
 // passage is the shared key that a request is made through, and what of its budget is set aside for the request, so that many
@@ -32,6 +34,41 @@ type passage struct {
 type SharedKeyView struct {
 	horde.SharedKey
 	OwnerAlias string
+	// Usage is what the key is used for at the moment, by kind; nil where it is not shown.
+	Usage map[horde.Kind]ActiveUsage
+}
+
+// ActiveUsage is what comes of the requests that were made through a shared key and are not done.
+type ActiveUsage struct {
+	Requests int `json:"requests"`
+	// Queued, Processing and Finished count their results.
+	Queued     int `json:"queued"`
+	Processing int `json:"processing"`
+	Finished   int `json:"finished"`
+	// OldestQueuedAge is how many seconds ago the oldest request was made of which something waits; zero for none.
+	OldestQueuedAge int64 `json:"oldest_queued_age"`
+}
+
+// usage adds up what the key is used for, and tells when of all that the last changed.
+func (k *sharedKey) usage(now time.Time) (byKind map[horde.Kind]ActiveUsage, last changed) {
+	byKind, last = map[horde.Kind]ActiveUsage{}, k.changed
+	for r := range k.requests {
+		last.in = max(last.in, r.in)
+		if r.Done() {
+			continue
+		}
+		kind := r.Order.Kind()
+		a := byKind[kind]
+		a.Requests++
+		a.Processing += r.Running
+		a.Finished += r.Finished
+		if r.Waiting() {
+			a.Queued += r.Left
+			a.OldestQueuedAge = max(a.OldestQueuedAge, int64(now.Sub(r.Created).Seconds()))
+		}
+		byKind[kind] = a
+	}
+	return byKind, last
 }
 
 // addSharedKey puts a shared key into the memory. Its owner is there already.
@@ -79,6 +116,26 @@ func (e *Engine) releaseHold(r *request) {
 	}
 }
 
+// passes files a request with the shared key that it was made through, if it was.
+func (r *request) passes() {
+	if r.through == nil {
+		return
+	}
+	k := r.through.key
+	if k.requests == nil {
+		k.requests = map[*request]struct{}{}
+	}
+	k.requests[r] = struct{}{}
+}
+
+// forgotten takes the request from the lists that it is in, of its user and of the shared key that it was made through.
+func (r *request) forgotten() {
+	delete(r.user.requests, r)
+	if r.through != nil {
+		delete(r.through.key.requests, r)
+	}
+}
+
 // restorePassage sets aside what a request may still take out of the budget of its shared key. A key that is gone has none.
 func (s *state) restorePassage(r *request) {
 	o := r.order()
@@ -90,6 +147,7 @@ func (s *state) restorePassage(r *request) {
 		return
 	}
 	r.through = &passage{key: k}
+	r.passes()
 	if over := r.Done() || r.Faulted || r.Cancelled && r.Running == 0; !over {
 		r.through.hold = max(0, o.KeyHold-r.Charged)
 		k.held += r.through.hold
@@ -164,17 +222,21 @@ func (e *Engine) markOf(key string) string {
 }
 
 func (e *Engine) viewSharedKey(k *sharedKey) SharedKeyView {
-	return SharedKeyView{k.SharedKey, e.users[k.Owner].Alias()}
+	return SharedKeyView{SharedKey: k.SharedKey, OwnerAlias: e.users[k.Owner].Alias()}
 }
 
-// SharedKey shows a shared key to whoever knows it.
-func (e *Engine) SharedKey(ctx context.Context, id string) (SharedKeyView, error) {
+// SharedKey shows a shared key to whoever knows it, and what it is used for to whom the caller's own key shows to be its owner.
+func (e *Engine) SharedKey(ctx context.Context, key, id string) (SharedKeyView, error) {
 	return change(ctx, e, func() (SharedKeyView, *batch, *horde.Error) {
 		k := e.sharedKeyOf(id)
 		if k == nil {
 			return SharedKeyView{}, nil, horde.ErrInvalidAPIKey
 		}
-		return e.viewSharedKey(k), e.pending(&k.changed), nil
+		v, last := e.viewSharedKey(k), k.changed
+		if u, err := e.userOf(key); err == nil && u.ID == k.Owner {
+			v.Usage, last = k.usage(time.Now())
+		}
+		return v, e.pending(&last), nil
 	})
 }
 
@@ -260,7 +322,8 @@ func (e *Engine) ChangeSharedKey(ctx context.Context, key, id string, c *horde.S
 	})
 }
 
-// DeleteSharedKey removes a shared key. Its requests run on, and its owner pays for them.
+// DeleteSharedKey removes a shared key, and cancels what was requested through it. What workers have in hand is still taken, and its
+// owner pays for it.
 func (e *Engine) DeleteSharedKey(ctx context.Context, key, id string) error {
 	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
 		k, err := e.ownSharedKey(key, id)
@@ -273,8 +336,13 @@ func (e *Engine) DeleteSharedKey(ctx context.Context, key, id string) error {
 	return err
 }
 
-// dropSharedKey removes a shared key, also from all styles.
+// dropSharedKey removes a shared key, also from all styles, and cancels its requests.
 func (e *Engine) dropSharedKey(k *sharedKey) {
+	for r := range k.requests {
+		if !r.Done() {
+			e.cancel(r)
+		}
+	}
 	for t := range e.stylesHaving[k.ID] {
 		t.SharedKey = horde.SharedKeyID{}
 		e.keepStyle(t)
@@ -312,10 +380,15 @@ func (s *state) keptSharedKeys(kept map[documentKey]documented) {
 
 // sharedKeys checks that each key is its owner's, is not overspent (L13) and sets aside what its requests hold.
 func (f *findings) sharedKeys(e *Engine) {
-	held := map[*sharedKey]horde.Kudos{}
+	held, made := map[*sharedKey]horde.Kudos{}, map[*sharedKey]int{}
 	for _, r := range e.requests {
-		if r.through != nil {
-			held[r.through.key] += r.through.hold
+		if r.through == nil {
+			continue
+		}
+		held[r.through.key] += r.through.hold
+		made[r.through.key]++
+		if _, filed := r.through.key.requests[r]; !filed {
+			f.add("request %s is not filed with its shared key", r.ID)
 		}
 	}
 	for id, k := range e.sharedKeys {
@@ -324,6 +397,9 @@ func (f *findings) sharedKeys(e *Engine) {
 		}
 		if k.Budget < 0 || k.Utilized < 0 {
 			f.add("L13: shared key %s has %s left, and %s was used", id, k.Budget, k.Utilized)
+		}
+		if len(k.requests) != made[k] {
+			f.add("shared key %s has %d requests filed, there are %d", id, len(k.requests), made[k])
 		}
 		arriving := 0
 		if u := e.users[k.Owner]; u != nil {

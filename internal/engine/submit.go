@@ -518,6 +518,7 @@ func (e *Engine) activate(r *request, s *submission, now time.Time) Accepted {
 	tax := kudos.Tax(r.unpacked, e.rewards(use, u))
 	r.Order = r.unpacked.Pack()
 	e.addRequest(r)
+	r.passes()
 	e.open.request(r, true)
 	e.meters.kinds[r.Order.Kind()].accepted.Inc()
 	e.event(e.book.Activate(now, &r.Request, tax))

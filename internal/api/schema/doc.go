@@ -25,6 +25,7 @@
 //	                         keywords that the reference publishes differently; nothing after the sign takes one away
 //	part:"NAME"              the definition, among the bases of its type, that the field is published in
 //	model:"NAME"             the name of an object without declared fields, or of a list's items
+//	base:"true"              an embedded struct that OpenAPI describes by its name, with allOf, too
 //	wildcard:"string"        what the members of such an object are published as
 //
 // A string type with a method PublishedEnum() []string has these values in the reference's document.

@@ -109,11 +109,11 @@ func fieldsOf(t reflect.Type) []field {
 	return list
 }
 
-// flat lists the members of a struct with those of embedded ones.
+// flat lists the members of a struct with those of embedded ones. An embedded base stays one member.
 func flat(t reflect.Type) []field {
 	var list []field
 	for _, f := range fieldsOf(t) {
-		if f.embedded {
+		if f.embedded && f.tag.Get("base") != "true" {
 			list = append(list, flat(f.typ)...)
 		} else {
 			list = append(list, f)

@@ -194,8 +194,16 @@ func (a *OpenAPI) object(t reflect.Type, dir Direction) (Object, error) {
 func component(name string) Object { return Object{"$ref": "#/components/schemas/" + name} }
 
 func (a *OpenAPI) members(t reflect.Type, dir Direction) (Object, error) {
-	properties, needed := Object{}, []string{}
+	properties, needed, bases := Object{}, []string{}, []Object{}
 	for _, f := range flat(t) {
+		if f.embedded {
+			base, err := a.object(f.typ, dir)
+			if err != nil {
+				return nil, err
+			}
+			bases = append(bases, base)
+			continue
+		}
 		o, err := a.describe(f.typ, f.tag, dir)
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s: %w", t, f.name, err)
@@ -218,6 +226,9 @@ func (a *OpenAPI) members(t reflect.Type, dir Direction) (Object, error) {
 	o := Object{"type": "object", "properties": properties}
 	if len(needed) > 0 {
 		o["required"] = needed
+	}
+	if len(bases) > 0 {
+		return Object{"allOf": append(bases, o)}, nil
 	}
 	return o, nil
 }

@@ -30,6 +30,11 @@ type whole struct {
 	Tags   []string `json:"tags" maxLength:"3" uniqueItems:"true"`
 }
 
+type derived struct {
+	lite `base:"true"`
+	More bool `json:"more"`
+}
+
 type inner struct {
 	Width body.Opt[int] `json:"width" default:"64" multipleOf:"64" part:"Base"`
 	Steps *int          `json:"steps" argument:"true" doc:"How many."`
@@ -101,6 +106,8 @@ func TestOpenAPIIsWhatIsTakenAndSent(t *testing.T) {
 			`"required":["id","count","ours","note","tags"],"type":"object"}`},
 		"Inner": {reflect.TypeFor[inner](), schema.In, `{"properties":{"free":{"type":"object"},"steps":{"description":"How many.","format":"int64","type":"integer"},` +
 			`"width":{"default":64,"format":"int64","multipleOf":64,"type":"integer"}},"required":["steps"],"type":"object"}`},
+		"Derived": {reflect.TypeFor[derived](), schema.Out, `{"allOf":[{"$ref":"#/components/schemas/Lite"},` +
+			`{"properties":{"more":{"type":"boolean"}},"required":["more"],"type":"object"}]}`},
 		"Self": {reflect.TypeFor[self](), schema.Out, `{"properties":{"next":{"anyOf":[{"$ref":"#/components/schemas/Self"},{"type":"null"}]}},"required":["next"],"type":"object"}`},
 	} {
 		a := schema.NewOpenAPI(models)

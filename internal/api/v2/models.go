@@ -4,6 +4,7 @@ package v2
 
 import (
 	"horde/internal/api/schema"
+	"horde/internal/engine"
 	"horde/internal/horde"
 )
 
@@ -32,6 +33,8 @@ var models = []schema.Model{
 	schema.Named[horde.AestheticsRating]("AestheticRating"),
 	schema.Named[horde.TeamChange]("ModifyTeamInput"),
 	schema.Named[horde.SharedKeyChange]("SharedKeyInput"),
+	schema.Named[sharedKeyUsage]("SharedKeyActiveUsageByType"),
+	schema.Named[engine.ActiveUsage]("SharedKeyActiveUsage"),
 	schema.Named[horde.ImageStyleSettings]("ModelStyleInputParamsStable", "ModelStyleInputParamsStableNoDefaults"),
 	schema.Named[horde.TextStyleSettings]("ModelStyleInputParamsKobold", "ModelPayloadStyleKobold"),
 	schema.Named[horde.StylePolicy]("StyleParameterPolicy"),

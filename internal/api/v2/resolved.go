@@ -11,13 +11,13 @@ import (
 
 // requestAsyncImage answers a submission of an image request; a dry run also tells what the price is for.
 type requestAsyncImage struct {
-	requestAsync
-	Resolved *resolvedImage `json:"resolved,omitempty"`
+	requestAsync `base:"true"`
+	Resolved     *resolvedImage `json:"resolved,omitempty"`
 }
 
 type requestAsyncText struct {
-	requestAsync
-	Resolved *resolvedText `json:"resolved,omitempty"`
+	requestAsync `base:"true"`
+	Resolved     *resolvedText `json:"resolved,omitempty"`
 }
 
 // resolvedRequest is what would be queued, after all that changes a submission on its way.
@@ -34,13 +34,13 @@ type resolvedStyle struct {
 }
 
 type resolvedImage struct {
-	resolvedRequest
-	NegativePrompt *string              `json:"negative_prompt" doc:"What is behind ### in the prompt."`
-	Params         *horde.ImageSettings `json:"params"`
+	resolvedRequest `base:"true"`
+	NegativePrompt  *string              `json:"negative_prompt" doc:"What is behind ### in the prompt."`
+	Params          *horde.ImageSettings `json:"params"`
 }
 
 type resolvedText struct {
-	resolvedRequest
+	resolvedRequest `base:"true"`
 	EstimatedTokens int                 `json:"estimated_prompt_tokens" doc:"A cautious guess from the number of characters."`
 	ContextFit      *string             `json:"context_fit,omitempty" enum:"ignore,reject,grow"`
 	Params          *horde.TextSettings `json:"params"`

@@ -17,7 +17,8 @@ type sharedKeyCreateInput struct {
 }
 
 type sharedKeyInput struct {
-	ID string `path:"sharedkey_id"`
+	APIKey string `header:"apikey" published:"-" doc:"The owner's own API key shows what the key is used for at the moment."`
+	ID     string `path:"sharedkey_id"`
 }
 
 type sharedKeyChangeInput struct {
@@ -67,6 +68,14 @@ type sharedKeyDetails struct {
 	MaxImagePixels int64  `json:"max_image_pixels"`
 	MaxImageSteps  int64  `json:"max_image_steps"`
 	MaxTextTokens  int64  `json:"max_text_tokens"`
+	// ActiveUsage is shown to the owner, and in no list.
+	ActiveUsage *sharedKeyUsage `json:"active_usage,omitempty" published:"-" doc:"What the key is used for at the moment. Shown to its owner."`
+}
+
+// sharedKeyUsage is what a shared key is used for.
+type sharedKeyUsage struct {
+	Image engine.ActiveUsage `json:"image"`
+	Text  engine.ActiveUsage `json:"text"`
 }
 
 func detailedSharedKey(v engine.SharedKeyView) sharedKeyDetails {
@@ -79,6 +88,9 @@ func detailedSharedKey(v engine.SharedKeyView) sharedKeyDetails {
 	}
 	if !v.Expiry.IsZero() {
 		d.Expiry = date(v.Expiry)
+	}
+	if v.Usage != nil {
+		d.ActiveUsage = &sharedKeyUsage{v.Usage[horde.Image], v.Usage[horde.Text]}
 	}
 	return d
 }
@@ -96,7 +108,7 @@ func (a *API) createSharedKey(ctx context.Context, c *api.Call[sharedKeyCreateIn
 }
 
 func (a *API) sharedKey(ctx context.Context, c *api.Call[sharedKeyInput]) (int, *sharedKeyDetails, error) {
-	return shownSharedKey(a.engine.SharedKey(ctx, c.In.ID))
+	return shownSharedKey(a.engine.SharedKey(ctx, c.In.APIKey, c.In.ID))
 }
 
 func (a *API) changeSharedKey(ctx context.Context, c *api.Call[sharedKeyChangeInput]) (int, *sharedKeyDetails, error) {
