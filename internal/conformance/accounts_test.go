@@ -26,6 +26,7 @@ func TestKeysHave22Characters(t *testing.T) {
 
 func TestAccounts2TheAnonymousAccount(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 2)
 	s := open(t)
 	a := s.want(s.get("/find_user", anonymous), http.StatusOK)
 	s.shows(a, fields{
@@ -57,6 +58,7 @@ func TestAccounts2TheAnonymousAccount(t *testing.T) {
 
 func TestAccounts3UsersThatAreNotFound(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 3)
 	s := open(t)
 	s.refused(s.get("/find_user", account{}), http.StatusUnauthorized, "InvalidAPIKey")
 	a := s.refused(s.get("/find_user", account{0, "no-such-key"}), http.StatusNotFound, "UserNotFound")
@@ -68,6 +70,8 @@ func TestAccounts3UsersThatAreNotFound(t *testing.T) {
 
 func TestAccounts4WhoMayChangeWhat(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 4)
+	example(t, "cases", 35)
 	s := open(t)
 	target, stranger, mod, admin := s.user(0, 0), s.user(0, 0), s.user(0, horde.Moderator), s.user(0, 0)
 	s.Engine.Admins = []horde.UserID{admin.id}
@@ -150,6 +154,7 @@ func TestAccounts4WhoMayChangeWhat(t *testing.T) {
 
 func TestAccounts5Education(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 5)
 	s := open(t)
 	mod, u := s.user(0, horde.Moderator), s.user(0, 0)
 	for _, c := range []struct{ body, want string }{
@@ -174,6 +179,7 @@ func TestAccounts5Education(t *testing.T) {
 
 func TestAccounts6ALifeOfAnAccount(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 6)
 	inBubble(t, func(t *testing.T, s *server) {
 		const day = 24 * time.Hour
 		u, other, mod := s.user(0, 0), s.userAs("", 0, 0), s.user(0, horde.Moderator)
@@ -217,6 +223,8 @@ func TestAccounts6ALifeOfAnAccount(t *testing.T) {
 
 func TestAccounts17Concurrency(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 17)
+	example(t, "cases", 23)
 	s := open(t)
 	u := s.user(0, 0)
 	s.image(u, `{"prompt":"x","params":{"n":20}}`)
@@ -242,6 +250,8 @@ func TestAccounts17Concurrency(t *testing.T) {
 
 func TestAccounts18Modes(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 18)
+	example(t, "status", 12)
 	s := open(t)
 	u, mod, admin, w := s.user(100, 0), s.user(0, horde.Moderator), s.user(0, 0), s.user(0, 0)
 	s.Engine.Admins = []horde.UserID{admin.id}
@@ -283,6 +293,7 @@ func TestAccounts18Modes(t *testing.T) {
 
 func TestAccounts20TextsAreSanitised(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 20)
 	s := open(t)
 	u := s.user(0, 0)
 	for in, want := range map[string]string{
@@ -323,6 +334,7 @@ func TestUsersAreListedInPages(t *testing.T) {
 
 func TestB067ActiveGenerationsAreNobodyElsesBusiness(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 67)
 	s := open(t)
 	u, other, mod := s.user(0, 0), s.user(0, 0), s.user(0, horde.Moderator)
 	image, text := s.image(u, `{"prompt":"x"}`), s.text(u, `{"prompt":"x"}`)

@@ -104,6 +104,7 @@ func (s *server) stands(id, want string) {
 
 func TestAlchemy1WhatFormsAreWorth(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 1)
 	inBubble(t, func(t *testing.T, s *server) {
 		for _, c := range []struct {
 			more fields
@@ -147,6 +148,7 @@ func TestAlchemy1WhatFormsAreWorth(t *testing.T) {
 
 func TestAlchemy2And3Images(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 2, 3)
 	s := open(t)
 	u, owner := s.user(1000, 0), s.user(0, horde.Trusted)
 	images := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -227,6 +229,8 @@ func TestAlchemy2And3Images(t *testing.T) {
 
 func TestAlchemy4And5And6WhatIsAccepted(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 4, 5, 6)
+	example(t, "accounts", 17)
 	s := open(t)
 	u, deleted := s.user(1000, 0), s.user(1000, horde.Deleted)
 	for _, c := range []struct {
@@ -293,6 +297,7 @@ func TestAlchemy4And5And6WhatIsAccepted(t *testing.T) {
 
 func TestAlchemy7And8AFullCycle(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 7, 8)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(0, horde.Trusted)
 		id := s.alchemy(u, nil, "caption")
@@ -331,6 +336,7 @@ func TestAlchemy7And8AFullCycle(t *testing.T) {
 
 func TestAlchemy9And15And16And18WhoGetsWhat(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 9, 15, 16, 18)
 	inBubble(t, func(t *testing.T, s *server) {
 		rich, poor := s.user(5000, 0), s.user(100, 0)
 		owner, untrusted := s.user(0, horde.Trusted), s.user(0, 0)
@@ -393,6 +399,7 @@ func TestAlchemy9And15And16And18WhoGetsWhat(t *testing.T) {
 
 func TestAlchemy10And11And12PayloadsAndResults(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 10, 11, 12)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(0, horde.Trusted)
 		for _, c := range []struct{ payload, want string }{
@@ -461,6 +468,8 @@ func TestAlchemy10And11And12PayloadsAndResults(t *testing.T) {
 
 func TestAlchemy13Cancelling(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 13)
+	example(t, "cases", 47)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(1000, horde.Trusted)
 		earned := s.kudos(owner)
@@ -497,6 +506,7 @@ func TestAlchemy13Cancelling(t *testing.T) {
 
 func TestAlchemy14FormsComeBack(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 14)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(0, horde.Trusted)
 		id := s.alchemy(u, nil, "caption")
@@ -534,6 +544,7 @@ func TestAlchemy14FormsComeBack(t *testing.T) {
 
 func TestAlchemy17SubmitsThatAreRefused(t *testing.T) {
 	t.Parallel()
+	example(t, "alchemy", 17)
 	s := open(t)
 	u, owner, stranger := s.user(1000, 0), s.user(0, horde.Trusted), s.user(0, horde.Trusted)
 	s.alchemy(u, nil, "caption")
@@ -679,6 +690,8 @@ func TestAlchemistsAndTheirOwners(t *testing.T) {
 
 func TestAlchemistsOfUntrustedOwnersAndTheirUptime(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 15, 16)
+	example(t, "cases", 47)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(1000, 0)
 		start := s.balance(owner)

@@ -16,6 +16,7 @@ import (
 
 func TestNewsComeFromAFile(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 11)
 	s := open(t)
 	if a := s.want(s.get("/status/news", account{}), http.StatusOK); a.text != "[]\n" && a.text != "[]" {
 		t.Errorf("a horde without a file has news: %s", a.text)
@@ -41,6 +42,7 @@ func TestNewsComeFromAFile(t *testing.T) {
 
 func TestDocumentsHaveTwoForms(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 14)
 	file := filepath.Join(t.TempDir(), "privacy.html")
 	if err := os.WriteFile(file, []byte("<h1>Privacy Policy</h1>\n<p>We know {contact}.</p>\n"), 0o600); err != nil {
 		t.Fatal(err)

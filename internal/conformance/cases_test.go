@@ -21,6 +21,7 @@ import (
 
 func TestB001WorkOnACancelledRequestIsTakenAndPaid(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 1)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100, 0), s.user(0, horde.Trusted)
 		for _, kind := range []string{"image", "text"} {
@@ -69,6 +70,7 @@ func (s *server) adds(a answer, n float64) {
 
 func TestB003AnAbandonedResultIsMadeByAnother(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 3)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, bad, good := s.user(100, 0), s.user(0, 0), s.user(0, horde.Trusted)
 		id := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":16}}`)
@@ -91,6 +93,7 @@ func TestB003AnAbandonedResultIsMadeByAnother(t *testing.T) {
 
 func TestB005NothingOfACancelledRequestIsDispatchedAgain(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 5)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100, 0), s.user(0, 0)
 		for _, kind := range []string{"image", "text"} {
@@ -115,6 +118,7 @@ func TestB005NothingOfACancelledRequestIsDispatchedAgain(t *testing.T) {
 
 func TestB007ARewardOfNothingIsNoDuplicate(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 7)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	// 20 tokens of 10 million parameters pay 0.00 when the backend is not validated.
@@ -127,6 +131,7 @@ func TestB007ARewardOfNothingIsNoDuplicate(t *testing.T) {
 
 func TestB009OnlyRivalsCountForThePosition(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 9)
 	s := open(t)
 	w := s.user(0, 0)
 	s.noJob(s.popImage(w, "w", nil))
@@ -142,6 +147,7 @@ func TestB009OnlyRivalsCountForThePosition(t *testing.T) {
 
 func TestB011CountersAddUpAtEveryPoll(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 11)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, horde.Trusted)
 	const rounds, n = 4, 8
@@ -186,6 +192,7 @@ func TestB011CountersAddUpAtEveryPoll(t *testing.T) {
 
 func TestB019LongTextsHaveLongLeases(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 19)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(10000, 0), s.user(0, horde.Trusted)
 		body := `{"prompt":"x","models":["test/7B"],"params":{"max_length":4096,"max_context_length":8192}}`
@@ -209,6 +216,7 @@ func TestB019LongTextsHaveLongLeases(t *testing.T) {
 
 func TestB021PopsNeverFail(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 21)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100000, 0), s.user(0, horde.Trusted)
 		var id string
@@ -230,6 +238,7 @@ func TestB021PopsNeverFail(t *testing.T) {
 
 func TestB027And29And31Bounds(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 27, 29, 31)
 	s := open(t)
 	u := s.user(1000, 0)
 	for _, cfg := range []string{"4.35", "1.1", "7.07", "0", "100", "8.29", "1.005e1", "64.1"} {
@@ -247,6 +256,7 @@ func TestB027And29And31Bounds(t *testing.T) {
 
 func TestB033ANulInAResult(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 33)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	id := s.text(u, `{"prompt":"x"}`)
@@ -258,6 +268,7 @@ func TestB033ANulInAResult(t *testing.T) {
 
 func TestB071OneCensoredResultOfFour(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 71)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	id := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":4}}`)
@@ -318,6 +329,7 @@ func TestWhatIsWrittenLazilyOutlivesAStop(t *testing.T) {
 
 func TestB079TransparencySurvives(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 79)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	source := rgba(64, 64)
@@ -346,6 +358,7 @@ func TestB079TransparencySurvives(t *testing.T) {
 
 func TestB085DowngradesKeepTheRatio(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 85)
 	s := open(t)
 	s.queue("image", 1000) // 576x576 are free
 	u, w := s.user(0, 0), s.user(0, 0)
@@ -359,6 +372,7 @@ func TestB085DowngradesKeepTheRatio(t *testing.T) {
 
 func TestB091TextsRefusedForTheirContent(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 91)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	for _, c := range []struct {
@@ -391,6 +405,7 @@ func TestB091TextsRefusedForTheirContent(t *testing.T) {
 
 func TestB127EachResultOfABatchTellsItsSeed(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 127)
 	s := open(t)
 	u, w := s.user(100, horde.Trusted), s.user(0, 0)
 	id := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":4,"seed":"7"}}`)
@@ -418,6 +433,7 @@ func TestB127EachResultOfABatchTellsItsSeed(t *testing.T) {
 
 func TestB131ThePriceOfARequestAndOfAResult(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 131)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	id := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":4}}`)
@@ -436,6 +452,7 @@ func TestB131ThePriceOfARequestAndOfAResult(t *testing.T) {
 
 func TestB059AnonymousIsNoBottleneck(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 59)
 	s := open(t)
 	owners := make([]account, 8)
 	for i := range owners {

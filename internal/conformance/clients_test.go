@@ -26,6 +26,7 @@ import (
 
 func TestClients1To7And14To16Transport(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 19, 20)
 	s := open(t)
 	for _, path := range []string{"/generate/async", "/generate/check/x", "/generate/status/x", "/generate/text/async", "/generate/pop",
 		"/generate/submit", "/users/1", "/workers/x", "/find_user", "/status/models", "/status/modes"} {
@@ -133,6 +134,8 @@ func TestClients13FieldMasks(t *testing.T) {
 
 func TestClients17To54WhatIsSubmitted(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 3)
+	example(t, "cases", 25, 89)
 	s := open(t)
 	u := s.user(10000, 0)
 	w := s.user(0, horde.Trusted)
@@ -208,6 +211,7 @@ var integers = regexp.MustCompile(`"(finished|processing|restarted|waiting|wait_
 
 func TestClients55To75CheckAndStatus(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 5, 6, 7, 8, 9)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, horde.Trusted)
 	// Ten, and three numbers and truths that newer clients know (newer chapter, 2.2).
@@ -284,6 +288,7 @@ func TestClients55To75CheckAndStatus(t *testing.T) {
 
 func TestClients58And59WhatIsDoneWasPossible(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 4)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100, 0), s.user(0, 0)
 		image := s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
@@ -331,6 +336,8 @@ func TestClients58And59WhatIsDoneWasPossible(t *testing.T) {
 
 func TestClients82To89PopsWithAJob(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 10, 15, 16)
+	example(t, "cases", 87)
 	s := open(t)
 	u, w := s.user(1000, horde.Trusted), s.user(0, horde.Trusted)
 	s.image(u, fields{"prompt": "a cat###a dog", "models": []string{"Deliberate"}, "nsfw": false, "source_image": base64PNG(opaque(64, 64)), "params": fields{
@@ -601,6 +608,7 @@ func TestClients115And116ModelsAndPerformance(t *testing.T) {
 
 func TestClients131To136Objects(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 11)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100, 0), s.user(0, 0)
 		id := s.image(u, `{"prompt":"x","models":["Deliberate"]}`)

@@ -53,6 +53,7 @@ func (s *server) skips(a answer, want fields) {
 
 func TestDispatch1And2EmptyPopsHaveEverything(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 1, 2)
 	s := open(t)
 	w := s.user(0, 0)
 	skipped := fields{}
@@ -92,6 +93,7 @@ func TestDispatch1And2EmptyPopsHaveEverything(t *testing.T) {
 
 func TestDispatch3Leases(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 3)
 	s := open(t)
 	u, w := s.user(100000, 0), s.user(0, horde.Trusted)
 	image := func(width, height, steps int, more fields) fields {
@@ -135,6 +137,7 @@ func TestDispatch3Leases(t *testing.T) {
 
 func TestDispatch4BatchSizes(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 4)
 	s := open(t)
 	u := s.user(100000, horde.Trusted)
 	s.want(s.call("PUT", u.path(), s.user(0, horde.Moderator), `{"concurrency":500}`), http.StatusOK)
@@ -188,6 +191,8 @@ func TestDispatch4BatchSizes(t *testing.T) {
 // Each row is a queue of one request and a worker that cannot have it, or can.
 func TestDispatch5To9And21WhyAWorkerIsSkipped(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 5, 6, 7, 8, 9)
+	example(t, "cases", 15)
 	const job = "job"
 	lora := fields{"params": fields{"loras": []fields{{"name": "a"}}}}
 	m := func(names ...string) fields { return fields{"models": append([]string{}, names...)} }
@@ -276,6 +281,7 @@ func TestRequestsForAnyModelPassWorkersWithAPrivateOneBy(t *testing.T) {
 
 func TestDispatch10WorkersThatWantKudosUpfront(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 10)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(29, 0), s.user(0, 0) // 26 when the request is charged its 3
 		s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
@@ -300,6 +306,7 @@ func TestDispatch10WorkersThatWantKudosUpfront(t *testing.T) {
 
 func TestDispatch11OwnAndFriendsWorkComesFirst(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 11)
 	for _, kind := range []string{"image", "text"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -337,6 +344,7 @@ func TestDispatch11OwnAndFriendsWorkComesFirst(t *testing.T) {
 
 func TestDispatch12PrioritiesAndAgeing(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 12)
 	inBubble(t, func(t *testing.T, s *server) {
 		mod, w := s.user(0, horde.Moderator), s.user(0, horde.Trusted)
 		flaggedRich, flaggedPoor := s.user(90000, 0), s.user(0, 0)
@@ -363,6 +371,7 @@ func TestDispatch12PrioritiesAndAgeing(t *testing.T) {
 
 func TestDispatch13TextWorkersSeeBeyondWhatTheyCannotHave(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 13)
 	s := open(t)
 	rich, poor, w := s.user(90000, 0), s.user(10000, 0), s.user(0, 0)
 	for range 8 {
@@ -379,6 +388,7 @@ func TestDispatch13TextWorkersSeeBeyondWhatTheyCannotHave(t *testing.T) {
 
 func TestDispatch14ThreeTimeOutsEndARequest(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 14)
 	for _, kind := range []string{"image", "text"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -438,6 +448,7 @@ func TestAfterAFailureAnotherWorkerIsPreferred(t *testing.T) {
 
 func TestDispatch15BatchesEndJobByJob(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 15)
 	s := open(t)
 	u, w, other := s.user(100, 0), s.user(0, 0), s.user(0, 0)
 	id := s.text(u, `{"prompt":"x","params":{"n":2}}`)
@@ -458,6 +469,7 @@ func TestDispatch15BatchesEndJobByJob(t *testing.T) {
 
 func TestDispatch16PausedWorkersGetDecoys(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 16)
 	for _, kind := range []string{"image", "text"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -525,6 +537,7 @@ func TestDispatch16DecoysThatTimeOutCountForNothing(t *testing.T) {
 
 func TestDispatch17UnreasonablyFastWorkersArePaused(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 17)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w, mod := s.user(100000, horde.Trusted), s.user(0, 0), s.user(0, horde.Moderator)
 		for i := 1; i <= 5; i++ {
@@ -539,6 +552,7 @@ func TestDispatch17UnreasonablyFastWorkersArePaused(t *testing.T) {
 
 func TestDispatch18WorkersThatLoseJobsGoIntoMaintenance(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 18)
 	s := open(t)
 	u, w, mod := s.user(100, 0), s.user(0, 0), s.user(0, horde.Moderator)
 	for i := range 21 {
@@ -557,6 +571,7 @@ func TestDispatch18WorkersThatLoseJobsGoIntoMaintenance(t *testing.T) {
 
 func TestDispatch19And20UptimeAndSpeed(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 19)
 	inBubble(t, func(t *testing.T, s *server) {
 		w := s.user(0, horde.Trusted)
 		pop := func(gap int) float64 {
@@ -595,6 +610,7 @@ func TestDispatch19And20UptimeAndSpeed(t *testing.T) {
 
 func TestDispatch20SpeedIsTheMeanOfTheLast20(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 20)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100000, 0), s.user(0, horde.Trusted)
 		// 80 tokens in 4 s and in 2 s.
@@ -611,6 +627,7 @@ func TestDispatch20SpeedIsTheMeanOfTheLast20(t *testing.T) {
 
 func TestDispatch21FastWorkersOnly(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 21)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(100000, 0), s.user(0, horde.Trusted)
 		s.text(u, `{"prompt":"fast please","models":["test/70B"],"slow_workers":false}`)
@@ -651,6 +668,7 @@ func (s *server) workerID(owner account, name string) string {
 
 func TestDispatch23WorkersPerUser(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 23)
 	s := open(t)
 	untrusted, trusted := s.user(0, 0), s.user(0, horde.Trusted)
 	for i := range 4 {
@@ -667,6 +685,7 @@ func TestDispatch23WorkersPerUser(t *testing.T) {
 
 func TestDispatch24ASlotIsHandedOutOnce(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 24)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, horde.Trusted)
 	wanted := map[string]int{}

@@ -18,6 +18,7 @@ import (
 
 func TestErrors1To7BodiesAreRefusedFieldByField(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 1, 2, 3, 4, 5, 6, 7, 9, 10)
 	s := open(t)
 	u, nobody, bogus := s.user(100, 0), account{}, account{0, "no-such-key"}
 	for _, c := range []struct {
@@ -77,6 +78,7 @@ func TestErrors1To7BodiesAreRefusedFieldByField(t *testing.T) {
 
 func TestErrors8UnknownIDsAndMethods(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 8)
 	s := open(t)
 	for _, id := range []string{"not-a-uuid", "00000000-0000-4000-8000-000000000000", "%00", strings.Repeat("a", 3000)} {
 		for _, path := range []string{"/generate/check/", "/generate/status/", "/generate/text/status/"} {
@@ -103,6 +105,7 @@ func TestErrors8UnknownIDsAndMethods(t *testing.T) {
 
 func TestErrors11And12InSubmits(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 11)
 	s := open(t)
 	u, w, other := s.user(0, 0), s.user(0, 0), s.user(0, 0)
 	s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
@@ -135,6 +138,9 @@ func limited(c *node.Config) { c.NoRateLimit = false }
 
 func TestErrors12TwoSubmissionsASecond(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 12)
+	example(t, "clients", 14)
+	example(t, "accounts", 16)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, trusted := s.user(0, 0), s.user(0, horde.Trusted)
 		for i := range 3 {
@@ -171,6 +177,7 @@ func TestErrors12TwoSubmissionsASecond(t *testing.T) {
 
 func TestErrors13StatusHasALimitForEachMethod(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 13)
 	inBubble(t, func(t *testing.T, s *server) {
 		image, text := s.image(anonymous, `{"prompt":"x"}`), s.text(anonymous, `{"prompt":"x"}`)
 		for _, c := range []struct {
@@ -197,6 +204,7 @@ func TestErrors13StatusHasALimitForEachMethod(t *testing.T) {
 
 func TestErrors14ConcurrencyIsAnother429(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 14)
 	inBubble(t, func(t *testing.T, s *server) {
 		u := s.user(0, 0)
 		s.image(u, `{"prompt":"x","params":{"n":20}}`)
@@ -209,6 +217,8 @@ func TestErrors14ConcurrencyIsAnother429(t *testing.T) {
 
 func TestErrors15UserIDsThatAreNone(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 15)
+	example(t, "accounts", 3)
 	s := open(t)
 	for _, id := range []string{"99999999999999999999999999", "db0", "-1", "999999", "2147483648", "1.0", "+1", "0x1", "%00"} {
 		s.refused(s.get("/users/"+id, account{}), http.StatusNotFound, "UserNotFound")
@@ -238,6 +248,7 @@ func TestPreflightsAreNeverLimited(t *testing.T) {
 
 func TestAccounts16ReadsAndWritesOfUsersAreCountedSeparately(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 16)
 	inBubble(t, func(t *testing.T, s *server) {
 		u := s.user(0, 0)
 		for range 60 {
@@ -250,6 +261,7 @@ func TestAccounts16ReadsAndWritesOfUsersAreCountedSeparately(t *testing.T) {
 
 func TestAccounts15WhoCallsIsToldByTrustedProxiesOnly(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 15)
 	inBubble(t, func(t *testing.T, s *server) {
 		// httptest calls from 192.0.2.1, which is a trusted proxy here. An address is told apart by its limit.
 		left := func(remote string, h ...header) string {
@@ -283,6 +295,8 @@ func TestAccounts15WhoCallsIsToldByTrustedProxiesOnly(t *testing.T) {
 
 func TestB063ServiceAccountsSpeakForOthers(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 63)
+	example(t, "accounts", 15)
 	inBubble(t, func(t *testing.T, s *server) {
 		mod, service := s.user(0, horde.Moderator), s.user(0, 0)
 		s.refused(s.call("PUT", service.path(), service, `{"generate_proxy_passkey":true}`), http.StatusForbidden, "NonServiceForbidden")
@@ -316,6 +330,7 @@ func TestB063ServiceAccountsSpeakForOthers(t *testing.T) {
 
 func TestB065TenRequestsAtOnceAreToldWhenToComeBack(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 65)
 	inBubble(t, func(t *testing.T, s *server) {
 		u := s.user(0, 0)
 		var refused int
@@ -338,6 +353,7 @@ func TestB065TenRequestsAtOnceAreToldWhenToComeBack(t *testing.T) {
 
 func TestB061EveryAnswerCanBeReadByBrowsers(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 61)
 	inBubble(t, func(t *testing.T, s *server) {
 		for _, c := range []struct {
 			method, path string

@@ -21,6 +21,7 @@ import (
 // The forty payloads are priced by a dry run of one image, which answers round(burn(K) + 1).
 func TestKudosTheFortyPayloadsPricedByDryRuns(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 1)
 	s := open(t)
 	u := s.user(1e6, horde.Trusted)
 	data, err := os.ReadFile("testdata/payloads.json")
@@ -83,6 +84,7 @@ var sdxl = fields{"prompt": "x", "models": []string{"SDXL 1.0"}, "params": field
 
 func TestKudos1LorasAndTIsCost(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 1)
 	s := open(t)
 	u := s.user(1000, 0)
 	params := sdxl["params"].(fields).with(fields{"n": 1, "loras": []fields{{"name": "a"}, {"name": "b"}}, "tis": []fields{{"name": "c"}, {"name": "d"}}})
@@ -96,6 +98,7 @@ func TestKudos1LorasAndTIsCost(t *testing.T) {
 
 func TestKudos2To5WhoPaysAndWhoEarns(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 2, 3, 4, 5)
 	s := open(t)
 	for _, c := range []struct {
 		name, agent string
@@ -139,6 +142,7 @@ func TestKudos2To5WhoPaysAndWhoEarns(t *testing.T) {
 
 func TestKudos6And7BurnAndCensoredJobs(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 6, 7)
 	s := open(t)
 	t.Run("6 source image, upscaler, fast workers and a blacklist", func(t *testing.T) {
 		s := s.in(t)
@@ -174,6 +178,7 @@ func TestKudos6And7BurnAndCensoredJobs(t *testing.T) {
 
 func TestKudos8TheTaxIsTakenAtActivation(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 8)
 	s := open(t)
 	u := s.user(10000, 0)
 	s.image(u, `{"prompt":"x","models":["stable_diffusion"],"params":{"steps":8}}`)
@@ -191,6 +196,7 @@ func TestKudos8TheTaxIsTakenAtActivation(t *testing.T) {
 
 func TestKudos10DowngradedToWhatIsFree(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 10)
 	s := open(t)
 	s.noJob(s.popImage(s.user(0, 0), "w", fields{"threads": 20}))
 	s.queue("image", 500) // 774
@@ -201,6 +207,8 @@ func TestKudos10DowngradedToWhatIsFree(t *testing.T) {
 
 func TestKudos11To13TextRewards(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 11, 12, 13)
+	example(t, "cases", 17)
 	s := open(t)
 	for _, c := range []struct {
 		name, model, agent     string
@@ -246,6 +254,7 @@ func TestKudos11To13TextRewards(t *testing.T) {
 
 func TestKudos14TextEstimates(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 14)
 	s := open(t)
 	u := s.user(10000, 0)
 	for _, c := range []struct {
@@ -267,6 +276,8 @@ func TestKudos14TextEstimates(t *testing.T) {
 
 func TestKudos16UptimeRewards(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 16)
+	example(t, "cases", 49)
 	inBubble(t, func(t *testing.T, s *server) {
 		images := []string{"Deliberate", "Dreamshaper", "Anything v5", "URPM", "RPG", "ToonYou", "pix2pix", "Counterfeit", "SDXL 1.0", "Juggernaut XL",
 			"ICBINP XL", "Animagine XL", "Hassaku XL", "Qwen-Image", "Z-Image-Turbo", "Epic Diffusion", "Analog Diffusion", "Arcane Diffusion",
@@ -320,6 +331,8 @@ func TestKudos16UptimeRewards(t *testing.T) {
 
 func TestKudos17PromotionToTrust(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 17)
+	example(t, "cases", 51)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, mod := s.user(1e6, horde.Trusted), s.user(0, horde.Moderator)
 		old := s.user(1000, 0)
@@ -379,6 +392,7 @@ func TestKudos17ManualTrustDrainsTheEscrow(t *testing.T) {
 
 func TestKudos18Floors(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 18)
 	s := open(t)
 	admin := s.user(0, 0)
 	s.Engine.Admins = []horde.UserID{admin.id}

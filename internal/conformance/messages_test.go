@@ -137,6 +137,7 @@ func TestMessagesAreDeliveredUntilTheyExpire(t *testing.T) {
 
 func TestMessagesAreOfWhoeverMayWriteThem(t *testing.T) {
 	t.Parallel()
+	example(t, "errors", 10)
 	s := open(t)
 	owner, other, mod := s.user(0, 0), s.user(0, 0), s.user(0, horde.Moderator)
 	painter, writer := s.workerID(owner, "painter of messages"), s.workerID(other, "writer of messages")

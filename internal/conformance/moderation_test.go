@@ -51,6 +51,7 @@ func (s *server) exampleFilters(mod account) (ids []string) {
 
 func TestAccounts11FiltersFind(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 11)
 	s := open(t)
 	mod := s.user(0, horde.Moderator)
 	s.exampleFilters(mod)
@@ -169,6 +170,7 @@ func (t subtest) Errorf(format string, args ...any) {
 
 func TestAccounts12PromptsAreReplaced(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 12)
 	s := open(t, filterData(t))
 	mod, u := s.user(0, horde.Moderator), s.user(1000, 0)
 	s.exampleFilters(mod)
@@ -234,6 +236,7 @@ func TestAccounts12PromptsAreReplaced(t *testing.T) {
 
 func TestAccounts13TimeoutsGrow(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 13)
 	inBubble(t, func(t *testing.T, s *server) {
 		mod, u := s.user(0, horde.Moderator), s.user(1000, 0)
 		s.exampleFilters(mod)
@@ -270,6 +273,7 @@ func TestAccounts13TimeoutsGrow(t *testing.T) {
 
 func TestAccounts14Blocks(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 14)
 	s := open(t)
 	mod, u := s.user(0, horde.Moderator), s.user(1000, 0)
 	s.want(s.call("POST", "/operations/ipaddr", mod, `{"ipaddr":"172.16.0.0/16","hours":5}`), http.StatusOK)
@@ -358,6 +362,7 @@ func TestAccounts14Blocks(t *testing.T) {
 
 func TestRefusedPromptsAreEvidence(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 8)
 	inBubble(t, func(t *testing.T, s *server) {
 		mod, u, other := s.user(0, horde.Moderator), s.user(1000, 0), s.user(1000, 0)
 		s.exampleFilters(mod)

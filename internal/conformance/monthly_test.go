@@ -15,6 +15,7 @@ import (
 
 func TestKudos21Monthly(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 21)
 	inBubble(t, func(t *testing.T, s *server) {
 		format := func(at time.Time) string { return at.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0000") }
 		at := func(month time.Month, day, hour int) {

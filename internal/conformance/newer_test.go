@@ -24,6 +24,7 @@ func fox(params fields) fields {
 
 func TestWhatGoesWithASampler(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 3)
 	s := open(t)
 	asker := s.user(1e6, 0)
 	flux := []string{"Flux.1-Schnell fp8 (Compact)"}
@@ -267,6 +268,7 @@ func TestControlStrengthNeedsAControlType(t *testing.T) {
 
 func TestRecordedSubmissions(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 4)
 	inBubble(t, func(t *testing.T, s *server) {
 		asker, other := s.user(1e6, 0), s.user(0, 0)
 		recorded := func(kind, id string, as account) answer {
@@ -340,6 +342,7 @@ func sameJSON(t *testing.T, got, want string) {
 
 func TestProgressTellsWhoCanServe(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 1)
 	inBubble(t, func(t *testing.T, s *server) {
 		asker, owner := s.user(1e6, 0), s.user(0, horde.Trusted)
 		for i, w := range []struct {
@@ -411,6 +414,7 @@ func TestTemplateFieldsNeedAStyle(t *testing.T) {
 
 func TestContextFit(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 5)
 	s := open(t)
 	asker, owner := s.user(1e6, 0), s.user(0, horde.Trusted)
 	// Worked example 5.
@@ -489,6 +493,7 @@ func TestDryRunsTellWhatIsPriced(t *testing.T) {
 
 func TestAnnotations(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 7)
 	s := open(t)
 	asker, owner := s.user(1e6, 0), s.user(0, 0)
 	submit := func(payload any) answer {

@@ -34,7 +34,7 @@ const (
 
 func TestMain(m *testing.M) {
 	picture.Warm() // as a node that serves does, but before any test: the race detector sees it beside the start of the runner
-	os.Exit(m.Run())
+	os.Exit(examplesAreComplete(m.Run()))
 }
 
 // server is a node that is called without a network, so that it also runs in a bubble.

@@ -114,6 +114,7 @@ func TestClientsReadDeprecatedFields(t *testing.T) {
 // of another origin can read.
 func TestClientsExample1And2(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 1, 2)
 	s := open(t, func(c *node.Config) { c.NoRateLimit = false })
 	preflight := func(path, method string) answer {
 		return s.bare(s.request("OPTIONS", path, account{}, nil, header{"Origin", "https://tinybots.net"},
@@ -142,6 +143,7 @@ func TestClientsExample1And2(t *testing.T) {
 // TestClientsExample13 polls as two programs do that give up at the first 429: every 1.5 seconds for 40, and 75 times a minute.
 func TestClientsExample13(t *testing.T) {
 	t.Parallel()
+	example(t, "clients", 13)
 	inBubble(t, func(t *testing.T, s *server) {
 		id := s.text(anonymous, `{"prompt":"x"}`)
 		for _, c := range []struct {

@@ -67,6 +67,8 @@ func img2img(source string) fields {
 
 func TestRequests17SourceImagesAreJudgedAtSubmission(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 17)
+	example(t, "cases", 81)
 	s := open(t)
 	u := s.user(1000, 0)
 	content := func(b []byte) http.HandlerFunc {

@@ -59,6 +59,7 @@ func rated(service *ratingsServer) func(*node.Config) {
 // The two-image comparison: ratings chapter, 5.3 and worked example 11; and the rating of what it made.
 func TestTwoImagesAreCompared(t *testing.T) {
 	t.Parallel()
+	example(t, "ratings", 8, 11)
 	service := newRatingsServer(t)
 	s := open(t, rated(service))
 	u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
@@ -235,6 +236,7 @@ func TestWhatIsShared(t *testing.T) {
 // The limit of ratings: worked example 9.
 func TestRatingsAreLimited(t *testing.T) {
 	t.Parallel()
+	example(t, "ratings", 9)
 	s := open(t, func(c *node.Config) { c.NoRateLimit = false })
 	path := "/generate/rate/00000000-0000-4000-8000-00000000000"
 	for range 5 {

@@ -16,6 +16,7 @@ import (
 
 func TestRequests1AnImageRequestIsAcceptedWithItsPriceAndAWarning(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 1)
 	s := open(t)
 	u, mod := s.user(100, 0), s.user(0, horde.Moderator)
 	a := s.want(s.call("POST", "/generate/async", u, `{"prompt":"x","models":["Deliberate"]}`), http.StatusAccepted)
@@ -36,6 +37,7 @@ func TestRequests1AnImageRequestIsAcceptedWithItsPriceAndAWarning(t *testing.T) 
 
 func TestRequests2And3DryRunsAnswerThePrice(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 2, 3)
 	s := open(t)
 	u := s.user(100, 0)
 	for _, c := range []struct {
@@ -65,6 +67,7 @@ func TestRequests2And3DryRunsAnswerThePrice(t *testing.T) {
 
 func TestRequests4WidthsAreMultiplesOf64AndNumbers(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 4)
 	s := open(t)
 	u := s.user(0, 0)
 	for value, ok := range map[string]bool{`100`: false, `512.0`: true, `"512"`: false, `null`: false, `true`: false, `512.5`: false} {
@@ -82,6 +85,8 @@ func TestRequests4WidthsAreMultiplesOf64AndNumbers(t *testing.T) {
 
 func TestRequests5SeedsThatAreTextBecomeNumbers(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 5)
+	example(t, "dispatch", 22)
 	s := open(t)
 	u, w := s.user(0, 0), s.user(0, 0)
 	for seed, want := range map[string]string{
@@ -107,6 +112,8 @@ func TestRequests5SeedsThatAreTextBecomeNumbers(t *testing.T) {
 
 func TestRequests6VariedSeeds(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 6)
+	example(t, "dispatch", 22)
 	s := open(t)
 	u, w := s.user(0, 0), s.user(0, 0)
 	for _, c := range []struct {
@@ -164,6 +171,7 @@ func (s *server) queue(kind string, n int) {
 
 func TestRequests7HowLargeIsFreeDependsOnTheLoad(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 7)
 	for _, c := range []struct {
 		name           string
 		threads, queue int
@@ -192,6 +200,8 @@ func TestRequests7HowLargeIsFreeDependsOnTheLoad(t *testing.T) {
 
 func TestRequests8ManyStepsNeedKudosUpfront(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 8)
+	example(t, "kudos", 9)
 	s := open(t)
 	u, w := s.user(0, 0), s.user(0, 0)
 	body := func(params fields) fields {
@@ -219,6 +229,8 @@ func TestRequests8ManyStepsNeedKudosUpfront(t *testing.T) {
 
 func TestRequests9DowngradesKeepTheShape(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 9)
+	example(t, "kudos", 10)
 	for _, c := range []struct {
 		queue                    int // decides the free resolution
 		width, height, wantW, wH int
@@ -243,6 +255,8 @@ func TestRequests9DowngradesKeepTheShape(t *testing.T) {
 
 func TestRequests10LongTextsNeedKudosUpfront(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 10)
+	example(t, "kudos", 14)
 	s := open(t)
 	long := func(n int) fields {
 		return fields{"prompt": "x", "params": fields{"max_length": n, "max_context_length": 4096}}
@@ -289,6 +303,7 @@ func TestRequests10LongTextsNeedKudosUpfront(t *testing.T) {
 
 func TestRequests11ConcurrencyCountsResults(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 11)
 	s := open(t)
 	u := s.user(0, 0)
 	for _, kind := range []string{"image", "text"} {
@@ -315,6 +330,7 @@ func TestRequests11ConcurrencyCountsResults(t *testing.T) {
 
 func TestRequests12TheFirstCheckThatFailsAnswers(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 12)
 	s := open(t)
 	bogus, admin := account{0, "bogus"}, s.user(0, 0)
 	s.Engine.Admins = []horde.UserID{admin.id}
@@ -335,6 +351,7 @@ func TestRequests12TheFirstCheckThatFailsAnswers(t *testing.T) {
 
 func TestRequests13ARequestIsDoneWhenNothingRunsAndGivenUpAtTheThirdFault(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 13)
 	t.Run("three images, two faults, two results, one running", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
@@ -378,6 +395,7 @@ func TestRequests13ARequestIsDoneWhenNothingRunsAndGivenUpAtTheThirdFault(t *tes
 
 func TestRequests14And15ACancelledRequestTakesWhatIsRunning(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 14, 15)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, horde.Trusted)
 	id := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":2}}`)
@@ -399,6 +417,7 @@ func TestRequests14And15ACancelledRequestTakesWhatIsRunning(t *testing.T) {
 
 func TestRequests16TheWaitIsTheQueuePlusWhatRuns(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 16)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(0, 0), s.user(0, horde.Trusted)
 		const second = 7864 * time.Millisecond // what one image takes at a megapixelstep a second
@@ -417,6 +436,7 @@ func TestRequests16TheWaitIsTheQueuePlusWhatRuns(t *testing.T) {
 
 func TestRequests18RemixTakesExtraImages(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 18)
 	s := open(t)
 	trusted, other, w := s.user(100, horde.Trusted), s.user(100, 0), s.user(0, 0)
 	picture := base64PNG(rgba(64, 64))
@@ -448,6 +468,8 @@ func TestRequests18RemixTakesExtraImages(t *testing.T) {
 
 func TestRequests20ModelsWarnAndRefuse(t *testing.T) {
 	t.Parallel()
+	example(t, "requests", 20)
+	example(t, "errors", 16)
 	s := open(t)
 	u := s.user(1000, 0)
 	flux := fields{"prompt": "x", "models": []string{"Flux.1-Schnell fp8 (Compact)"}}

@@ -104,6 +104,7 @@ func TestSharedKeysAreMadeChangedAndRemoved(t *testing.T) {
 // Worked example 7: in thirty days a key has ended, and what it says of itself outlives a restart.
 func TestSharedKeysEndAndLast(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 7)
 	inBubble(t, func(t *testing.T, s *server) {
 		owner, giver := s.user(1000, 0), s.user(1000, 0)
 		key := s.share(owner, fields{"expiry": 30, "name": "thirty days"})
@@ -263,6 +264,7 @@ func TestSharedKeysSetAside(t *testing.T) {
 // Worked example 15 of the styles chapter.
 func TestSharedKeysOfStyles(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 15)
 	inBubble(t, func(t *testing.T, s *server) {
 		owner, client, w := s.user(10_000, horde.Customizer), s.user(1000, 0), s.user(0, horde.Trusted)
 		for _, kind := range []string{"image", "text"} {

@@ -19,6 +19,7 @@ func untilMinute() {
 
 func TestStatisticsCountWhatIsMade(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 6, 10)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(100_000, 0), s.user(0, horde.Trusted|horde.Customizer)
 		nothing := fields{"images": 0, "ps": 0}

@@ -19,6 +19,7 @@ const square = 512 * 512 * 30
 
 func TestStatus1And2And4Images(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 1, 2, 4)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(100_000, 0), s.user(0, horde.Trusted)
 		params := func(n int) fields { return fields{"n": n, "width": 512, "height": 512, "steps": 30} }
@@ -51,6 +52,7 @@ func TestStatus1And2And4Images(t *testing.T) {
 
 func TestStatus3Texts(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 3)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(100_000, 0), s.user(0, horde.Trusted)
 		tokens := 0
@@ -67,6 +69,7 @@ func TestStatus3Texts(t *testing.T) {
 
 func TestStatus5AModel(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 5)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(100_000, 0), s.user(0, horde.Trusted)
 		submit := func(n int) {
@@ -105,6 +108,7 @@ func TestStatus5AModel(t *testing.T) {
 
 func TestStatus6And7ModelsByFilterAndName(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 6, 7)
 	s := open(t)
 	owner := s.user(0, horde.Trusted)
 	for name, threads := range map[string]int{"a/one": 1, "b/two": 2, "c/three": 3, "d/four": 4} {

@@ -20,6 +20,8 @@ import (
 
 func TestStyles1To4And19TheWorkerGetsTheRenderedPrompt(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 1, 2, 3, 4, 19)
+	example(t, "cases", 73)
 	s := open(t)
 	author, u, w := s.user(0, horde.Customizer), s.user(10_000, 0), s.user(0, horde.Trusted)
 	for _, c := range []struct{ kind, template, prompt, want string }{
@@ -49,6 +51,7 @@ func TestStyles1To4And19TheWorkerGetsTheRenderedPrompt(t *testing.T) {
 
 func TestStyles5And6WhatCountsOfTheRequest(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 5, 6)
 	s := open(t)
 	author, u, w := s.user(0, horde.Customizer), s.user(10_000, 0), s.user(0, horde.Trusted)
 	pop := func(models ...string) answer {
@@ -152,6 +155,8 @@ func TestStylesAreResolvedBeforeEverythingElse(t *testing.T) {
 // Worked example 17, kudos chapter 10.3, and field case B075.
 func TestStyles17UsesAreCountedAndRewarded(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 17)
+	example(t, "cases", 75)
 	inBubble(t, func(t *testing.T, s *server) {
 		a, b, w := s.user(100, horde.Customizer), s.user(1000, 0), s.user(0, horde.Trusted)
 		image, text := s.style("image", a, fields{"name": "I"}), s.style("text", a, fields{"name": "T"})
@@ -242,6 +247,7 @@ func TestStylesOfACollectionAreDrawnAlike(t *testing.T) {
 // Newer chapter, worked examples 2 and 6, and sections 1.3 and 2.5.
 func TestNewer6StylePolicies(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 6)
 	s := open(t)
 	author, u := s.user(0, horde.Customizer), s.user(10_000, 0)
 	make := func(kind, policy string) answer {
@@ -354,6 +360,7 @@ func TestNewer6StylePolicies(t *testing.T) {
 
 func TestNewer2TemplateFields(t *testing.T) {
 	t.Parallel()
+	example(t, "newer", 2)
 	s := open(t)
 	author, u := s.user(0, horde.Customizer), s.user(10_000, 0)
 	declared := func(list string) fields {

@@ -35,6 +35,7 @@ func keysOf(a answer) []string {
 
 func TestStyles7And9WhatAStyleMayBe(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 7, 9)
 	s := open(t)
 	u := s.user(0, horde.Customizer)
 	ok := fields{"name": "X", "models": []string{"Deliberate"}}
@@ -126,6 +127,7 @@ func numbered(n int) []string {
 // Worked example 8, and sections 5.4 to 5.6: who may do what, in the order of the checks.
 func TestStyles8WhoMayDoWhat(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 8, 12, 13, 16, 18)
 	s := open(t)
 	owner, stranger, mod, plain := s.user(0, horde.Customizer), s.user(0, horde.Trusted), s.user(0, horde.Moderator), s.user(0, 0)
 	nobody := account{0, "bogus"}
@@ -258,6 +260,7 @@ func TestStyles8WhoMayDoWhat(t *testing.T) {
 
 func TestStyles10And11HowAStyleIsShown(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 10, 11)
 	s := open(t)
 	u := s.user(0, horde.Customizer)
 	a := s.want(s.get("/styles/image/"+s.style("image", u, nil), account{}), http.StatusOK)
@@ -294,6 +297,7 @@ func TestStyles10And11HowAStyleIsShown(t *testing.T) {
 // Worked example 14, and demand 140 of the clients chapter.
 func TestStyles14NamesOfStyles(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 14)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, other := s.user(0, horde.Customizer), s.user(0, horde.Customizer)
 		alias := s.get(u.path(), account{}).str("username")
@@ -385,6 +389,7 @@ func TestStylesAreListed(t *testing.T) {
 // Worked example 18, and section 5.5.
 func TestStyles18WhatIsNotGivenStays(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 18)
 	inBubble(t, func(t *testing.T, s *server) {
 		u := s.user(0, horde.Customizer)
 		for _, kind := range []string{"image", "text"} {
@@ -424,6 +429,7 @@ func TestStyles18WhatIsNotGivenStays(t *testing.T) {
 // Worked example 16, and section 5.7.
 func TestStyles16Examples(t *testing.T) {
 	t.Parallel()
+	example(t, "styles", 16)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, mod := s.user(0, horde.Customizer), s.user(0, horde.Moderator)
 		style := "/styles/image/" + s.style("image", u, nil)

@@ -74,6 +74,7 @@ func TestTeamsAreMadeByTrustedUsers(t *testing.T) {
 
 func TestTeamsCountWhatTheirImageWorkersMake(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 19)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
 		id := s.want(s.call("POST", "/teams", owner, fields{"name": "the team"}), http.StatusOK).at("id").(string)

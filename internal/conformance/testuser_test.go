@@ -13,6 +13,7 @@ import (
 
 func TestAccountsForIntegrationTests(t *testing.T) {
 	t.Parallel()
+	example(t, "status", 20)
 	s := open(t, func(c *node.Config) { c.TestUsers = true })
 	from := func(peer string, body any) answer {
 		req := s.request("POST", "/api/v2/dev/test-user", account{}, body, header{"X-Forwarded-For", "127.0.0.1"})

@@ -185,6 +185,8 @@ func TestThreatsALeakedKeySpendsItsBudgetAtMost(t *testing.T) {
 // Limits on how many keys there are hold when keys are made at once.
 func TestThreatsKeysPerUser(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 8)
+	example(t, "cases", 41)
 	s := open(t)
 	s.needs("PUT:/sharedkeys")
 	for _, c := range []struct {

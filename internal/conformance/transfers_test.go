@@ -20,6 +20,7 @@ func (s *server) transfer(from, to account, amount any, headers ...header) answe
 
 func TestKudos19Transfers(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 19)
 	inBubble(t, func(t *testing.T, s *server) {
 		a, b, c := s.user(100, 0), s.user(100, 0), s.user(100, 0)
 		school := s.user(100, horde.Education)
@@ -119,6 +120,7 @@ func TestKudosAreSpentOnce(t *testing.T) {
 
 func TestAwards(t *testing.T) {
 	t.Parallel()
+	example(t, "ratings", 18)
 	s := open(t)
 	first, mod, u, flagged := s.user(0, 0), s.user(0, horde.Moderator), s.user(100, 0), s.user(0, horde.Flagged)
 	if first.id != 1 {

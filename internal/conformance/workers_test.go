@@ -101,6 +101,7 @@ func TestWorkersWithJobsCannotBeDeleted(t *testing.T) {
 
 func TestB117AndB123AWorkerThatComesBackIsTheSame(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 117, 123)
 	inBubble(t, func(t *testing.T, s *server) {
 		w := s.user(0, 0)
 		for range 5 {
@@ -122,6 +123,7 @@ func TestB117AndB123AWorkerThatComesBackIsTheSame(t *testing.T) {
 
 func TestB119ARequestForAWorkerThatIsOffline(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 119)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w, other := s.user(100, 0), s.user(0, 0), s.user(0, 0)
 		id := s.workerID(w, "the chosen one")
@@ -139,6 +141,7 @@ func TestB119ARequestForAWorkerThatIsOffline(t *testing.T) {
 
 func TestB013ABlacklistOfTwoExcludesTwo(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 13)
 	s := open(t)
 	u := s.user(100, 0)
 	var ids []string
@@ -160,6 +163,7 @@ func TestB013ABlacklistOfTwoExcludesTwo(t *testing.T) {
 
 func TestB037MalformedFriends(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 37)
 	s := open(t)
 	w := s.user(0, 0)
 	for _, bad := range []any{[]string{"nohash"}, []string{"a#1", ""}} {
@@ -174,6 +178,7 @@ func TestB037MalformedFriends(t *testing.T) {
 
 func TestB039LongModelNamesAreKept(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 39)
 	s := open(t)
 	u, w := s.user(100, 0), s.user(0, 0)
 	for _, n := range []int{120, 255} {
@@ -193,6 +198,7 @@ func TestB039LongModelNamesAreKept(t *testing.T) {
 
 func TestB093ModelsAreCountedExactly(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 93)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(10000, 0), s.user(0, horde.Trusted)
 		model := func() answer {
