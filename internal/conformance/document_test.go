@@ -60,6 +60,7 @@ func (s *server) asDocumented(req *http.Request, a answer) {
 	if !ok || method != req.Method {
 		return
 	}
+	noteAnswer(pattern, a)
 	op := openapi.document["paths"].(document)[path].(document)[strings.ToLower(method)].(document)
 	response, ok := op["responses"].(document)[fmt.Sprint(a.status)].(document)
 	if !ok {

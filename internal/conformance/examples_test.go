@@ -174,7 +174,7 @@ func examplesAreComplete(code int) int {
 	if testing.Verbose() {
 		told = os.Stdout
 	}
-	missing := tellExamples(told)
+	missing := append(tellExamples(told), tellRefusals(told)...)
 	all := set("run") == "" && set("skip") == "" && set("list") == "" && set("fuzz") == "" && set("short") == "false"
 	if code == 0 && all && len(missing) > 0 {
 		fmt.Printf("FAIL: no test has shown %s\n", strings.Join(missing, ", "))
