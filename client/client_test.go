@@ -91,6 +91,33 @@ func TestDecodeTolerates(t *testing.T) {
 	}
 }
 
+// Field case B095: what a later server adds to its answers, members and values alike, breaks nothing.
+func TestDecodeToleratesWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	var image ImageStatus
+	if err := Decode([]byte(`{"done":true,"finished":1,"later":{},"generations":[{"id":"a","img":"u","seed":"1","state":"new_state","later":[1],
+		"gen_metadata":[{"type":"new_thing","value":"new_value","ref":"1","later":true}]}]}`), &image); err != nil || len(image.Generations) != 1 || image.Generations[0].ID != "a" {
+		t.Errorf("images: %+v, %v", image, err)
+	}
+	var text TextStatus
+	if err := Decode([]byte(`{"done":true,"generations":[{"text":"x","state":"new_state","gen_metadata":[{"type":"new_thing","value":"v"}]}]}`), &text); err != nil ||
+		len(text.Generations) != 1 || text.Generations[0].Text != "x" {
+		t.Errorf("texts: %+v, %v", text, err)
+	}
+	var alchemy AlchemyStatus
+	if err := Decode([]byte(`{"state":"new_state","later":1,"forms":[{"form":"new_form","state":"new_state","result":{"new_form":{"deep":[null]}}},{"form":"caption","state":"done","result":{"caption":"x"}}]}`), &alchemy); err != nil ||
+		len(alchemy.Forms) != 2 || alchemy.Forms[0].Form != "new_form" || alchemy.Forms[1].Result["caption"] != "x" {
+		t.Errorf("forms: %+v, %v", alchemy, err)
+	}
+	var popped struct {
+		Forms []PoppedForm `json:"forms"`
+	}
+	if err := Decode([]byte(`{"forms":[{"id":"a","form":"new_form","source_image":"u","later":1}],"skipped":{"new_reason":3}}`), &popped); err != nil ||
+		len(popped.Forms) != 1 || popped.Forms[0].ID != "a" {
+		t.Errorf("popped forms: %+v, %v", popped, err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"id":null,"payload":{"seed":1}}`)
 	f.Add(`{"ids":[1,true,null,"x"],"skipped":{"a":"1"}}`)

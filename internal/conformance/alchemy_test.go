@@ -146,6 +146,56 @@ func TestAlchemy1WhatFormsAreWorth(t *testing.T) {
 	})
 }
 
+// Kudos chapter, example 15: forms that make an image cost by its tiles.
+func TestKudos15FormsOfManyTiles(t *testing.T) {
+	t.Parallel()
+	example(t, "kudos", 15)
+	s := open(t)
+	u, owner := s.user(1000, 0), s.user(1000, horde.Trusted)
+	portrait := base64PNG(image.NewGray(image.Rect(0, 0, 1024, 1536)))
+	for _, c := range []struct {
+		form         string
+		source       string
+		slow         bool
+		earned, paid float64
+	}{{"caption", small, true, 1, 3}, {"GFPGAN", portrait, true, 18, 20}, {"GFPGAN", portrait, false, 18, 19}} {
+		before := s.kudos(u)
+		had := s.kudos(owner)
+		s.alchemy(u, fields{"source_image": c.source, "slow_workers": c.slow}, c.form)
+		popped := s.popForms(owner, "one", nil)
+		result := `{"caption":"x"}`
+		if c.form == "GFPGAN" {
+			s.upload(popped.str("forms", 0, "r2_upload"), "image")
+			result = `{"GFPGAN":"R2"}`
+		}
+		s.deliverForm(owner, s.form(popped), result, c.earned)
+		if paid, earned := before-s.kudos(u), s.kudos(owner)-had; paid != c.paid || earned != c.earned {
+			t.Errorf("%s, slow workers %v: %v paid and %v earned, want %v and %v", c.form, c.slow, paid, earned, c.paid, c.earned)
+		}
+	}
+}
+
+// Kudos chapter, example 23. To want kudos upfront is no part of what an alchemist says (alchemy chapter, 6.2): who says so all
+// the same gets the form, of an account that has 4 to spend and pays 5. Nothing is set aside for it, and the floor takes the rest.
+func TestKudos23AlchemistsCannotWantKudosUpfront(t *testing.T) {
+	t.Parallel()
+	example(t, "kudos", 23)
+	s := open(t)
+	u, owner := s.user(29, 0), s.user(1000, horde.Trusted)
+	available := func() float64 { return s.kudos(u) - (&horde.User{ID: 1, OAuthID: "g_1"}).Floor().Float() }
+	if got := available(); got != 4 {
+		t.Fatalf("%v can be spent", got)
+	}
+	s.alchemy(u, nil, "interrogation")
+	form := s.form(s.popForms(owner, "one", fields{"require_upfront_kudos": true}))
+	// All 4 can be given away meanwhile.
+	s.want(s.transfer(u, owner, 4), http.StatusOK)
+	s.deliverForm(owner, form, `{"interrogation":{"tags":[]}}`, 3)
+	if got := available(); got != 0 {
+		t.Errorf("afterwards %v can be spent", got)
+	}
+}
+
 func TestAlchemy2And3Images(t *testing.T) {
 	t.Parallel()
 	example(t, "alchemy", 2, 3)
@@ -509,6 +559,7 @@ func TestAlchemy14FormsComeBack(t *testing.T) {
 	example(t, "alchemy", 14)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(1000, 0), s.user(0, horde.Trusted)
+		nothing := s.balance(owner)
 		id := s.alchemy(u, nil, "caption")
 		late := s.form(s.popForms(owner, "one", nil))
 		time.Sleep(horde.FormLease - time.Second)
@@ -527,7 +578,7 @@ func TestAlchemy14FormsComeBack(t *testing.T) {
 		s.noForm(s.popForms(owner, "one", nil), "{}")
 		s.away(time.Minute)
 		s.stands(id, `{"state":"faulted","forms":[{"form":"caption","state":"faulted"}]}`)
-		if s.kudos(u) != 1000 {
+		if s.kudos(u) != 1000 || s.balance(owner) != nothing {
 			t.Error("kudos moved")
 		}
 		s.shows(s.get("/workers/name/one", account{}), fields{"uncompleted_jobs": 4, "requests_fulfilled": 0, "performance": "No requests fulfilled yet"})

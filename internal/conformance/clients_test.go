@@ -272,6 +272,12 @@ func TestClients55To75CheckAndStatus(t *testing.T) {
 	}
 	a = s.status("text", text)
 	g = answer{value: a.at("generations", 0), text: a.text}
+	if _, ok := g.at("seed").(float64); !ok {
+		t.Errorf("example 8 the seed of a text is %v", g.at("seed"))
+	}
+	if a := s.get("/status/performance", account{}); !regexp.MustCompile(`"queued_forms":\d+[,}]`).MatchString(a.text) {
+		t.Errorf("example 6 queued_forms is no plain integer: %s", a.text)
+	}
 	if want := []string{"gen_metadata", "model", "seed", "state", "text", "worker_id", "worker_name"}; !slices.Equal(keys(g.value), want) {
 		t.Errorf("67 a text has %q, want %q", keys(g.value), want)
 	}
@@ -420,6 +426,24 @@ func TestClients82To89PopsWithAJob(t *testing.T) {
 			t.Errorf("86 a null in %v", p.at("payload"))
 		}
 	})
+}
+
+// The submit of the Python SDK, as it is.
+func TestClientsExample12(t *testing.T) {
+	t.Parallel()
+	example(t, "clients", 12)
+	s := open(t)
+	u, w := s.user(1000, 0), s.user(0, horde.Trusted)
+	id := s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
+	p := s.popImage(w, "dreamer", nil)
+	s.upload(p.str("r2_upload"), "image")
+	a := s.want(s.call("POST", "/generate/submit", w, `{"id":"`+s.job(p)+`","generation":"R2","state":"ok","seed":"1312","censored":false,"gen_metadata":[]}`), http.StatusOK)
+	if m := a.value.(map[string]any); len(m) != 1 || a.number("reward") != 7.37 {
+		t.Errorf("got %s, want the reward 7.37", a.text)
+	}
+	if got := s.status("image", id).text; !strings.Contains(got, `"seed":"1312"`) || !strings.Contains(got, `"gen_metadata":[]`) {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestClients91To100PopAndSubmitFields(t *testing.T) {

@@ -345,6 +345,25 @@ func TestDispatch11OwnAndFriendsWorkComesFirst(t *testing.T) {
 func TestDispatch12PrioritiesAndAgeing(t *testing.T) {
 	t.Parallel()
 	example(t, "dispatch", 12)
+	t.Run("the flagged, and one tick", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *server) {
+			mod, w := s.user(0, horde.Moderator), s.user(0, horde.Trusted)
+			flagged, poor := s.user(0, 0), s.user(0, 0) // who has been given 10 has 25, the floor
+			s.want(s.call("PUT", flagged.path(), mod, `{"flagged":true}`), http.StatusOK)
+			early := s.text(s.user(10000, 0), `{"prompt":"10050 after a tick"}`)
+			last := s.text(flagged, `{"prompt":"-100, not 0"}`)
+			before := s.text(poor, `{"prompt":"0, and later than it"}`)
+			time.Sleep(11 * time.Second)
+			first := s.text(s.user(10051, 0), `{"prompt":"10051"}`)
+			third := s.text(s.user(10049, 0), `{"prompt":"10049"}`)
+			for i, want := range []string{first, early, third, before, last} {
+				s.job(s.popText(w, "w", nil))
+				if got := s.status("text", want).number("processing"); got != 1 {
+					t.Errorf("pop %d did not get %s", i, want)
+				}
+			}
+		})
+	})
 	inBubble(t, func(t *testing.T, s *server) {
 		mod, w := s.user(0, horde.Moderator), s.user(0, horde.Trusted)
 		flaggedRich, flaggedPoor := s.user(90000, 0), s.user(0, 0)
@@ -419,6 +438,7 @@ func TestDispatch14ThreeTimeOutsEndARequest(t *testing.T) {
 					s.shows(s.status(kind, id), fields{"restarted": i})
 				}
 				s.noJob(pop(w, "w", nil))
+				s.shows(s.status(kind, id), fields{"done": true, "faulted": true, "restarted": 3, "waiting": 1})
 				a := s.want(s.get("/workers/name/w", account{}), http.StatusOK)
 				s.shows(a, fields{"uncompleted_jobs": 3, "requests_fulfilled": 0})
 			})
@@ -567,6 +587,16 @@ func TestDispatch18WorkersThatLoseJobsGoIntoMaintenance(t *testing.T) {
 	if !strings.Contains(strings.ToLower(a.str("message")), "maintenance mode") {
 		t.Errorf("the message lacks what workers look for: %s", a.text)
 	}
+	events := s.want(s.get("/operations/moderation/worker_suspicion_events", mod), http.StatusOK)
+	if list := events.list("events"); len(list) != 1 || events.str("events", 0, "reason") != "TOO_MANY_JOBS_ABORTED" {
+		t.Errorf("the worker is suspected of %s", events.text)
+	}
+	// The count starts anew.
+	worker := s.get("/workers/name/w", mod).str("id")
+	s.want(s.call("PUT", "/workers/"+worker, w, `{"maintenance":false}`), http.StatusOK)
+	s.text(u, `{"prompt":"x"}`)
+	s.fault("text", w, s.job(s.popText(w, "w", nil)))
+	s.shows(s.get("/workers/name/w", mod), fields{"uncompleted_jobs": 22, "maintenance_mode": false})
 }
 
 func TestDispatch19And20UptimeAndSpeed(t *testing.T) {

@@ -64,7 +64,9 @@ func TestErrors1To7BodiesAreRefusedFieldByField(t *testing.T) {
 				s.invalid(a, c.errors...)
 				return
 			}
-			s.refused(a, c.status, c.rc)
+			if s.refused(a, c.status, c.rc); a.has("errors") {
+				t.Errorf("more than a message: %s", a.text)
+			}
 		})
 	}
 	t.Run("6 another content type", func(t *testing.T) {
@@ -251,7 +253,19 @@ func TestAccounts16ReadsAndWritesOfUsersAreCountedSeparately(t *testing.T) {
 	example(t, "accounts", 16)
 	inBubble(t, func(t *testing.T, s *server) {
 		u := s.user(0, 0)
-		for range 60 {
+		counts := func(a answer, left string) {
+			t.Helper()
+			if limit, remaining := a.header.Get("X-RateLimit-Limit"), a.header.Get("X-RateLimit-Remaining"); limit != "60" || remaining != left {
+				t.Errorf("%s of %s are left, want %s of 60", remaining, limit, left)
+			}
+		}
+		for i := range 3 {
+			counts(s.want(s.get(u.path(), u), http.StatusOK), fmt.Sprint(59-i))
+		}
+		for i := range 2 {
+			counts(s.want(s.call("PUT", u.path(), u, `{"public_workers":true}`), http.StatusOK), fmt.Sprint(59-i))
+		}
+		for range 57 {
 			s.want(s.get(u.path(), u), http.StatusOK)
 		}
 		s.refused(s.get(u.path(), u), http.StatusTooManyRequests, "")

@@ -189,6 +189,13 @@ func TestKudos8TheTaxIsTakenAtActivation(t *testing.T) {
 	if b := s.kudos(u); b != 9996 {
 		t.Errorf("after a text the balance is %v, want 9996", b)
 	}
+	admin := s.user(0, 0)
+	s.Engine.Admins = []horde.UserID{admin.id}
+	s.want(s.call("PUT", "/users/0", admin, `{"kudos":100}`), http.StatusOK)
+	s.image(anonymous, `{"prompt":"x","models":["stable_diffusion"],"params":{"steps":8}}`)
+	if b := s.kudos(anonymous); b != 97 {
+		t.Errorf("anonymous has %v, want 97", b)
+	}
 	s.shows(s.get("/find_user", u), fields{
 		"kudos_details": map[string]any{"accumulated": -4, "admin": 10000, "awarded": 0, "donated": 0, "gifted": 0, "received": 0, "recurring": 0, "styled": 0},
 	})
@@ -291,6 +298,9 @@ func TestKudos16UptimeRewards(t *testing.T) {
 			{"20 image models and LoRAs", horde.Trusted, func(w account) answer {
 				return s.popImage(w, "a", fields{"models": images})
 			}, balance{Spendable: 12000}},
+			{"20 image models and LoRAs, untrusted", 0, func(w account) answer {
+				return s.popImage(w, "h", fields{"models": images})
+			}, balance{Escrow: 12000}},
 			{"13 billion at 8192, untrusted", 0, func(w account) answer {
 				return s.popText(w, "b", fields{"models": []string{"test/13B"}})
 			}, balance{Escrow: 26929}},

@@ -130,7 +130,7 @@ func TestClientsExample1And2(t *testing.T) {
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("a hundred preflights took %v", took)
 	}
-	if a := preflight("/api/v2/teams/6b073eda-be85-4407-ad8b-eb4c9c5b5c6b", "PATCH"); a.status != http.StatusOK ||
+	if a := preflight("/api/v2/sharedkeys/6b073eda-be85-4407-ad8b-eb4c9c5b5c6b", "PATCH"); a.status != http.StatusOK ||
 		!strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "PATCH") {
 		t.Errorf("PATCH: %d %v", a.status, a.header)
 	}

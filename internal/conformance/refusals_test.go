@@ -205,7 +205,7 @@ var matched = []struct {
 	{"DuplicateGen", "submit", "already submitted", false},
 	{"AbortedGen", "POST:/generate/submit POST:/generate/text/submit", "Please check your worker speed", false},
 	{"WorkerMaintenance", "pop", "maintenance mode", false},
-	{"BadRequest", "POST:/generate/pop POST:/generate/text/pop", "we cannot accept workers serving", false},
+	{"BadRequest", "POST:/generate/pop", "we cannot accept workers serving", false},
 	{"WrongCredentials", "pop submit", "wrong credentials", false},
 	{"UntrustedUnsafeIP", "img", "Only Trusted users are allowed to perform this operation", true},
 	{"CorruptPrompt", "img", "unethical images", false},

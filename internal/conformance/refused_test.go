@@ -66,6 +66,7 @@ func TestPopsOfEachKindAreRefused(t *testing.T) {
 			{"a name of another kind", w, taken, nil, "", 400, "PolymorphicNameConflict"},
 			{"a profane name", w, "fuck you", nil, "", 400, "ProfaneWorkerName"},
 			{"a profane agent", w, "new", fields{"bridge_agent": "fuck this:1:x"}, "", 400, "ProfaneBridgeAgent"},
+			{"a forbidden word in a name", w, "my Colab", nil, "", 400, "BadRequest"},
 			{"a long name", w, strings.Repeat("n", 101), nil, "", 400, "TooLongWorkerName"},
 			{"a friend without a number", w, "new", fields{"priority_usernames": []string{"nohash"}}, "", 400, "InvalidPriorityUsername"},
 			{"a hidden address", stranger, "new", nil, "203.0.113.5", 403, "UnsafeIP"},

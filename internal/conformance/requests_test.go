@@ -123,6 +123,7 @@ func TestRequests6VariedSeeds(t *testing.T) {
 	}{
 		{"hello", 7, 2, []string{"125", "118"}},
 		{"100", 7, 3, []string{"121", "114", "107"}},
+		{"42", 10, 3, []string{"72", "62", "52"}}, // dispatch chapter, example 22
 		{"4294967295", 1, 1, []string{"1"}},
 		{"5", 0, 2, []string{"5", "5"}},
 	} {

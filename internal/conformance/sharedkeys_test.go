@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"horde/internal/horde"
@@ -125,6 +126,86 @@ func TestSharedKeysEndAndLast(t *testing.T) {
 		// Empty is told before expired.
 		s.want(s.call("PATCH", "/sharedkeys/"+never.key, owner, `{"kudos":0}`), http.StatusOK)
 		s.refused(s.call("POST", "/generate/text/async", never, `{"prompt":"x"}`), http.StatusForbidden, "SharedKeyEmpty")
+	})
+}
+
+// Accounts chapter, examples 7 and 8; clients chapter, examples 17 and 18; kudos chapter, example 20; and field case B043.
+func TestSharedKeysOfTheExamples(t *testing.T) {
+	t.Parallel()
+	example(t, "accounts", 7, 8)
+	example(t, "clients", 17, 18)
+	example(t, "kudos", 20)
+	example(t, "cases", 43)
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+		s := open(t)
+		owner, giver, w := s.user(10_000, 0), s.user(1000, 0), s.user(100, horde.Trusted)
+		made := s.want(s.call("PUT", "/sharedkeys", owner, `{"kudos":5000,"expiry":30}`), http.StatusOK)
+		s.shows(made, fields{"expiry": "Sat, 31 Jan 2026 00:00:00 -0000", "utilized": 0, "kudos": 5000, "max_image_pixels": -1, "max_image_steps": -1, "max_text_tokens": -1})
+		if made.has("name") {
+			t.Errorf("a key without a name has one: %s", made.text)
+		}
+		key := account{owner.id, made.str("id")}
+		// A text costs its tax of 1 and 6.62: what is left and what is used are shown without their hundredths.
+		s.text(key, fields{"prompt": strings.Repeat("p", 4000), "models": []string{"test/7B"}, "params": fields{"max_length": 80}})
+		s.deliverText(w, s.job(s.popText(w, "scribe", nil)), strings.Repeat("a", 500))
+		s.sharedKey(key, fields{"kudos": 4992, "utilized": 7})
+		if got := s.kudos(owner); got != 10_000-7.62 {
+			t.Errorf("the owner has %v", got)
+		}
+
+		gift := s.share(owner, nil)
+		had := s.kudos(owner)
+		s.shows(s.want(s.call("POST", "/kudos/transfer", giver, fields{"username": gift.key, "amount": 500}), http.StatusOK), fields{"transferred": 500.0})
+		s.sharedKey(gift, fields{"kudos": 5500})
+		if got := s.kudos(owner) - had; got != 500 {
+			t.Errorf("the owner got %v of what the key was given", got)
+		}
+
+		// The body of one program, which writes its numbers as texts.
+		change := func(body string) answer { return s.call("PATCH", "/sharedkeys/"+key.key, owner, body) }
+		a := s.want(change(`{"name":"k","kudos":5000,"expiry":"30","max_image_pixels":-1,"max_image_steps":-1,"max_text_tokens":-1}`), http.StatusOK)
+		s.shows(a, fields{"name": "k", "kudos": 5000, "expiry": "Sat, 31 Jan 2026 00:00:00 -0000", "max_image_pixels": -1})
+		s.invalid(change(`{"expiry":"NaN"}`), "expiry")
+
+		// What is not sent stays as it is, and the name is told.
+		s.want(change(`{"kudos":300,"max_image_steps":40}`), http.StatusOK)
+		for range 2 {
+			s.shows(s.want(change(`{"name":"x"}`), http.StatusOK), fields{"name": "x", "kudos": 300})
+			s.sharedKey(key, fields{"name": "x", "kudos": 300, "max_image_steps": 40, "expiry": "Sat, 31 Jan 2026 00:00:00 -0000", "utilized": 7})
+			s.away(time.Second)
+		}
+	})
+	t.Run("8 limits of a job", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		owner := s.user(100_000, 0)
+		pixels, steps := s.share(owner, fields{"max_image_pixels": 262144}), s.share(owner, fields{"max_image_steps": 0})
+		for _, c := range []struct {
+			name string
+			key  account
+			kind string
+			body fields
+			ok   bool
+		}{
+			{"512x512 of 262144", pixels, "image", size(512, 512, nil), true},
+			{"512x576 of 262144", pixels, "image", size(512, 576, nil), false},
+			{"576x512 of 262144", pixels, "image", size(576, 512, nil), false},
+			{"a text beside", pixels, "text", nil, true},
+			{"no steps at all", steps, "image", size(64, 64, fields{"steps": 1}), false},
+			{"no steps, with the default", steps, "image", nil, false},
+			{"tokens without a limit", steps, "text", fields{"params": fields{"max_length": 4096, "max_context_length": 8192}}, true},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				s := s.in(t)
+				a := s.call("POST", generate(c.kind)+"/async", c.key, fields{"prompt": "x"}.with(c.body))
+				if c.ok {
+					s.want(a, http.StatusAccepted)
+				} else {
+					s.refused(a, http.StatusBadRequest, "BadRequest")
+				}
+			})
+		}
 	})
 }
 

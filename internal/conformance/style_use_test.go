@@ -402,6 +402,19 @@ func TestNewer2TemplateFields(t *testing.T) {
 	s.invalid(dry(id, fields{"caption": "c", "other": "o"}), "template_fields")
 	s.invalid(s.call("POST", "/generate/async", u, fields{"prompt": "x", "style": id}), "template_fields")
 
+	// Worked example 2, as it is.
+	s.style("image", author, fields{"name": "S2", "prompt": "{p}, {caption}{np}", "models": []string{"M"}, "params": fields{"steps": 20, "width": 1024, "height": 1024},
+		"template_fields": json.RawMessage(`[{"name":"caption","description":"Where"}]`)})
+	second := s.get("/styles/image_by_name/S2", account{}).str("id")
+	a = s.want(s.call("POST", "/generate/async", u, fields{"prompt": "a fox", "style": second, "template_fields": fields{"caption": "in snow"}, "models": []string{}, "dry_run": true}), http.StatusOK)
+	resolved := answer{value: a.at("resolved"), text: a.text}
+	s.shows(resolved, fields{"prompt": "a fox, in snow", "models": []any{"M"}, "style": map[string]any{"id": second, "name": "S2"}, "negative_prompt": nil})
+	s.shows(answer{value: resolved.at("params"), text: a.text}, fields{"steps": 20, "width": 1024, "height": 1024})
+	if a.number("kudos") <= 0 || !resolved.has("negative_prompt") {
+		t.Errorf("got %s", a.text)
+	}
+	s.refused(s.call("POST", "/generate/async", u, `{"prompt":"a fox","template_fields":{"caption":"in snow"},"dry_run":true}`), http.StatusBadRequest, "TemplateFieldsRequireStyle")
+
 	// A collection draws from those that take the fields.
 	plain := s.style("image", author, nil)
 	c := s.want(s.call("POST", "/collections", u, fields{"name": "Mixed", "styles": []string{id, plain}}), http.StatusOK).str("id")

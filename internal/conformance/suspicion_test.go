@@ -295,9 +295,13 @@ func TestExtremeOffersAreSuspicious(t *testing.T) {
 
 func TestAgesAndAgentsThatAreRefused(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 69)
 	s := open(t, func(c *node.Config) { c.Filtering.AgeRule, c.BannedAgents = true, []string{"Bad:1:x"} })
 	u := s.user(1000, 0)
-	s.refused(s.call("POST", "/generate/async", u, `{"prompt":"a tree, 12-year-old"}`), 400, "CorruptPrompt")
+	aged := s.refused(s.call("POST", "/generate/async", u, `{"prompt":"a tree, 12-year-old"}`), 400, "CorruptPrompt")
+	if !strings.Contains(aged.str("message"), "ages") {
+		t.Errorf("B069 the refusal does not tell which rule it was: %s", aged.text)
+	}
 	s.image(u, `{"prompt":"a tree, 122 years old"}`)
 	bad := header{"Client-Agent", "Bad:1:x"}
 	s.refused(s.call("POST", "/generate/async", u, `{"prompt":"a tree"}`, bad), 403, "BannedClientAgent")
@@ -307,6 +311,7 @@ func TestAgesAndAgentsThatAreRefused(t *testing.T) {
 
 func TestPromptsAreNotKeptWhereTheOperatorSaysSo(t *testing.T) {
 	t.Parallel()
+	example(t, "cases", 69)
 	s := open(t, func(c *node.Config) { c.NoEvidence = true })
 	mod := s.user(0, horde.Moderator)
 	s.exampleFilters(mod)
@@ -316,9 +321,9 @@ func TestPromptsAreNotKeptWhereTheOperatorSaysSo(t *testing.T) {
 	if strings.Contains(a.text, "zebracorn") {
 		t.Errorf("got %s", a.text)
 	}
-	filtersOff := open(t, func(c *node.Config) { c.Filtering.Off = true })
+	filtersOff := open(t, func(c *node.Config) { c.Filtering.Off, c.Filtering.AgeRule = true, true })
 	filtersOff.exampleFilters(filtersOff.user(0, horde.Moderator))
-	filtersOff.image(filtersOff.user(0, 0), `{"prompt":"zebracorn vermillex","replacement_filter":false}`)
+	filtersOff.image(filtersOff.user(0, 0), `{"prompt":"zebracorn vermillex, 12 years old","replacement_filter":false}`)
 }
 
 // Two moderators at a time: nothing is made twice, and nothing is lost.

@@ -75,6 +75,7 @@ func TestTeamsAreMadeByTrustedUsers(t *testing.T) {
 func TestTeamsCountWhatTheirImageWorkersMake(t *testing.T) {
 	t.Parallel()
 	example(t, "dispatch", 19)
+	example(t, "cases", 77)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
 		id := s.want(s.call("POST", "/teams", owner, fields{"name": "the team"}), http.StatusOK).at("id").(string)
@@ -108,6 +109,14 @@ func TestTeamsCountWhatTheirImageWorkersMake(t *testing.T) {
 		s.away(time.Minute) // the record has all of it
 		s.shows(s.get("/teams/"+id, account{}), want)
 		s.shows(s.get("/workers/name/painter", account{}), fields{"team": map[string]any{"id": id, "name": "the team"}})
+		// B077: a worker leaves its team by each of the names for none, and comes back.
+		for _, none := range []string{"None", ""} {
+			a := s.want(s.call("PUT", "/workers/"+s.workerID(owner, "painter"), owner, fields{"team": none}), http.StatusOK)
+			s.shows(a, fields{"team": "None"})
+			s.shows(s.get("/workers/name/painter", account{}), fields{"team": map[string]any{"id": nil, "name": nil}})
+			s.shows(s.get("/teams/"+id, account{}), fields{"worker_count": 1})
+			join("painter")
+		}
 		s.want(s.call("DELETE", "/teams/"+id, owner, nil), http.StatusOK)
 		s.shows(s.get("/workers/name/painter", account{}), fields{"team": map[string]any{"id": nil, "name": nil}})
 		s.away(time.Minute)

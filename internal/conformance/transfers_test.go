@@ -51,6 +51,40 @@ func TestKudos19Transfers(t *testing.T) {
 	})
 }
 
+// What was sent is gone once: after ten transfers nothing is left to spend, neither less nor more.
+func TestB045WhatWasSentIsGoneOnce(t *testing.T) {
+	t.Parallel()
+	example(t, "cases", 45)
+	s := open(t)
+	a, b := s.user(125, 0), s.user(100, 0) // 100 above the floor
+	for range 10 {
+		s.want(s.transfer(a, b, 10), http.StatusOK)
+	}
+	available := func(want float64) {
+		t.Helper()
+		v, err := s.Engine.User(t.Context(), a.key, a.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Balance.Available().Float(); got != want || s.kudos(a) != 25+want {
+			t.Errorf("%v can be spent of %v, want %v of %v", got, s.kudos(a), want, 25+want)
+		}
+	}
+	available(0)
+	s.refused(s.transfer(a, b, 1), http.StatusBadRequest, "KudosTransferNotEnough")
+	if got := s.kudos(b); got != 200 {
+		t.Errorf("who got it has %v, want 200", got)
+	}
+	// 20 are needed upfront for a long text: a gift of as much is enough.
+	long := `{"prompt":"x","params":{"max_length":600,"max_context_length":4096}}`
+	s.refused(s.call("POST", "/generate/text/async", a, long), http.StatusForbidden, "KudosUpfront")
+	c := s.user(100, 0)
+	s.want(s.transfer(c, a, 20), http.StatusOK)
+	available(20)
+	s.text(a, long)
+	s.away(time.Second)
+}
+
 func TestTransfersAreRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)

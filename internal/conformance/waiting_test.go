@@ -212,6 +212,36 @@ func TestEventsTellEveryChangeOfARequest(t *testing.T) {
 	})
 }
 
+// A machine dies in the middle of a text: who listens is told that it begins anew, and gets one whole text of another machine.
+func TestB121ATextWhoseMachineDied(t *testing.T) {
+	t.Parallel()
+	example(t, "cases", 121)
+	inBubble(t, func(t *testing.T, s *server) {
+		u, dead, alive := s.user(1000, 0), s.user(0, 0), s.user(0, horde.Trusted)
+		s.noJob(s.popText(alive, "alive", nil))
+		id := s.text(u, `{"prompt":"x","models":["test/7B"]}`)
+		es := s.listen(id)
+		s.next(es, "status", "1", false)
+		lost := s.job(s.popText(dead, "dead", nil))
+		s.shows(s.next(es, "status", "2", false), fields{"processing": 1.0, "restarted": 0.0})
+		time.Sleep(153 * time.Second) // its lease is over
+		events, ended := es.events()
+		last := events[len(events)-1]
+		if ended || last.name != "status" {
+			t.Fatalf("the last event is %+v (ended: %t)", last, ended)
+		}
+		s.shows(last.answer, fields{"processing": 0.0, "waiting": 1.0, "restarted": 1.0, "faulted": false})
+		job := s.job(s.popText(alive, "alive", nil))
+		es.events()
+		s.refused(s.call("POST", "/generate/text/submit", dead, fields{"id": lost, "generation": "half a sen"}), http.StatusBadRequest, "AbortedGen")
+		s.deliverText(alive, job, "a whole sentence.")
+		done := s.next(es, "done", "end", true)
+		if list := done.list("generations"); len(list) != 1 || done.str("generations", 0, "text") != "a whole sentence." || done.str("generations", 0, "worker_name") != "alive" {
+			t.Errorf("got %s", done.text)
+		}
+	})
+}
+
 func TestEventsEndWhenARequestDoes(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *server) {

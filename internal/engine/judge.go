@@ -56,7 +56,7 @@ func (e *Engine) rule(c Caller, u *user, s *submission, models []string, j *judg
 	case moderation.RefusedTooLong:
 		return horde.ErrLongReplacement
 	case moderation.RefusedForAge:
-		refusal = horde.ErrCorruptPrompt
+		refusal = horde.ErrAgeInPrompt
 	case moderation.RefusedByFilter:
 		refusal = horde.ErrCorruptPrompt
 		v.Reason = moderation.ReasonFilter

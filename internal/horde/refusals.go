@@ -49,7 +49,8 @@ var (
 	ErrTimeoutIP           = refusal(http.StatusForbidden, "TimeoutIP", "This address is in timeout.")
 	ErrUnethicalPrompt     = refusal(http.StatusBadRequest, "CorruptPrompt", "To prevent the generation of unethical images, this prompt is not allowed with these models.") // clients search for "unethical images"
 	ErrLongReplacement     = refusal(http.StatusBadRequest, "BadRequest", "This prompt was stopped by the filters, and is too long to be replaced.")
-	ErrCorruptPrompt       = refusal(http.StatusBadRequest, "CorruptPrompt", "This prompt was rejected.")
+	ErrCorruptPrompt       = refusal(http.StatusBadRequest, "CorruptPrompt", "This prompt was rejected: the filters of this horde for what is asked for stop it.")
+	ErrAgeInPrompt         = refusal(http.StatusBadRequest, "CorruptPrompt", "This prompt was rejected: the rule of this horde on ages stops it.")
 	ErrNulByte             = refusal(http.StatusBadRequest, "NulByteInPayload", "The payload contains a NUL byte.")
 	ErrBannedClientAgent   = refusal(http.StatusForbidden, "BannedClientAgent", "This Client-Agent is blocked. Name your own program in it.")
 	ErrUntrustedUnsafeIP   = refusal(http.StatusForbidden, "UntrustedUnsafeIP", "Only Trusted users are allowed to perform this operation")

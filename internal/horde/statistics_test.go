@@ -62,6 +62,31 @@ func TestStatisticsOfTheExamples(t *testing.T) {
 	}
 }
 
+// Field case B053: totals of 30 days go past 32 bits, and what is stored of them too.
+func TestStatisticsPass32Bits(t *testing.T) {
+	t.Parallel()
+	s := NewStatistics()
+	s.count(statEpoch.Add(-time.Hour), "a", 1, 2_147_483_647)
+	s.count(statEpoch.Add(-3*time.Minute), "a", 1, 1)
+	s.count(statEpoch.Add(-time.Minute), "a", 3, 1<<40)
+	s.Fold(statEpoch)
+	const want = 2_147_483_648 + 3<<40
+	for range 2 {
+		got := s.Totals(statEpoch)
+		if got.Day.Things != want || got.Month.Things != want || got.All != (Tally{5, want}) {
+			t.Errorf("got %+v, want %d", got, int64(want))
+		}
+		stored, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = NewStatistics()
+		if err := json.Unmarshal(stored, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStatisticsAreThoseOfAnArchive compares with a list of all results, at any step of the clock, and after what is stored was
 // read back.
 func TestStatisticsAreThoseOfAnArchive(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -162,6 +163,29 @@ func TestJudge(t *testing.T) {
 		if again.Prompt != j.Prompt || again.Ruling != j.Ruling {
 			t.Errorf("%s: not the same twice", c.name)
 		}
+	}
+}
+
+// Field case B125: nothing is looked for in a text whose answer decides nothing, however long it is.
+func TestTextsAreNotSearched(t *testing.T) {
+	s := exampleSet(t, Options{AgeRule: true})
+	long := Question{Prompt: strings.Repeat("zebracorn vermillex, 12 years old ", 60<<10/34), Kind: horde.Text, MayReplace: true}
+	if !long.Idle() {
+		t.Error("something could come of it")
+	}
+	if n := testing.AllocsPerRun(50, func() {
+		if j := s.Judge(long); j.Ruling != Passed || j.Score != 0 {
+			t.Errorf("judged %+v", j.Ruling)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations for a text of 60 KB", n)
+	}
+	began := time.Now()
+	for range 1000 {
+		s.Judge(long)
+	}
+	if took := time.Since(began); took > 50*time.Millisecond { // a thousandth of what a search takes
+		t.Errorf("1000 texts of 60 KB took %v", took)
 	}
 }
 
