@@ -34,6 +34,9 @@ sim: ## Simulate SEEDS worlds (10000) of the engine against faults; a seed that 
 roles: ## Print who may call what as the tests see it, and write it down in docs/roles.md.
 	go test ./internal/conformance -run 'TestRole(Matrix|sAreDocumented)' -count=1 -v -update
 
+examples: ## Run the conformance tests and tell which of them shows which worked example.
+	go test ./internal/conformance -count=1 -v | grep -E '^(FAIL|ok|.*/example [0-9]+: |[a-z]+: [0-9]+ of )'
+
 bench: ## Run the benchmarks of the path of a job.
 	go test -run '^$$' -bench . -benchmem ./internal/dispatch ./internal/engine ./internal/store/... ./internal/api/...
 

@@ -8,5 +8,9 @@
 // passes in a bubble of testing/synctest. A test or a row of its table is named after what it shows,
 // and starts with the number that the example, demand or case has where it is written.
 //
+// A test notes which worked examples it shows (examples_test.go), and every answer is compared with the tables of refusals, warnings
+// and matched texts (refusals_test.go). A run of all tests fails where an example was shown by none, or a refusal never provoked;
+// with -v it tells which test shows which.
+//
 // The package has tests only.
 package conformance
