@@ -179,7 +179,7 @@ func TestModeratorsDoAllOnTheirPage(t *testing.T) {
 	for name, d := range map[string]device{"phone": phone, "desktop": desktop} {
 		for _, d.dark = range []bool{false, true} {
 			b.on(d)
-			if over := see[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+			if over := see[int64](b, "document.documentElement.scrollWidth") - d.width; over > 0 {
 				t.Errorf("%s: %d pixels too wide", name, over)
 			}
 			if pale := see[[]string](b, faint); len(pale) > 0 {

@@ -46,12 +46,15 @@ function rows(table, list) {
   $(table).tBodies[0].replaceChildren(...list.map(cells => element('tr', {}, ...cells.map(c => element('td', {}, c)))));
 }
 
+// plain is text of the API, which escapes it for HTML, as somebody typed it.
+const plain = text => (text ?? '').replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+
 const unlimited = n => n === -1 ? 'no limit' : String(n);
 
 async function showKeys(user) {
   const keys = await Promise.all((user.sharedkey_ids ?? []).map(id => call('GET', `/sharedkeys/${id}`)));
   rows('sharedkeys', keys.map(k => [
-    k.name ?? '', element('code', { textContent: k.id }), unlimited(k.kudos), String(k.utilized),
+    plain(k.name), element('code', { textContent: k.id }), unlimited(k.kudos), String(k.utilized),
     k.expiry && k.expiry !== '-1' ? new Date(k.expiry).toLocaleDateString('en') : 'never',
     button('Delete', 'sharedkeys-problem', () => call('DELETE', `/sharedkeys/${k.id}`)),
   ]));
@@ -59,8 +62,8 @@ async function showKeys(user) {
 
 function showStyles(user) {
   rows('styles', (user.styles ?? []).map(s => [
-    s.name, s.type,
-    element('a', { href: `/?style=${encodeURIComponent(s.id)}&kind=${s.type}&name=${encodeURIComponent(s.name)}#playground`, textContent: 'Use' }),
+    plain(s.name), s.type,
+    element('a', { href: `/?style=${encodeURIComponent(s.id)}&kind=${s.type}&name=${encodeURIComponent(plain(s.name))}#playground`, textContent: 'Use' }),
     button('Delete', 'styles-problem', () => call('DELETE', `/styles/${s.type}/${s.id}`)),
   ]));
 }
@@ -69,20 +72,20 @@ async function showTeams(user) {
   const teams = await call('GET', '/teams');
   const workers = await Promise.all((user.worker_ids ?? []).map(id => call('GET', `/workers/${id}`)));
   rows('teams', workers.map(w => {
-    const select = element('select', { ariaLabel: `Team of ${w.name}` }, element('option', { value: '', textContent: 'no team' }));
-    for (const t of teams) select.append(element('option', { value: t.id, textContent: t.name }));
+    const select = element('select', { ariaLabel: `Team of ${plain(w.name)}` }, element('option', { value: '', textContent: 'no team' }));
+    for (const t of teams) select.append(element('option', { value: t.id, textContent: plain(t.name) }));
     select.value = w.team?.id ?? '';
     select.addEventListener('change', () => attempt('teams-problem', async () => {
       await call('PUT', `/workers/${w.id}`, { team: select.value });
       await refresh();
     }));
-    return [w.name, w.type, select];
+    return [plain(w.name), w.type, select];
   }));
 }
 
 async function refresh() {
   const user = await call('GET', '/find_user');
-  if (user.username !== document.querySelector('[data-alias]').dataset.alias) throw new Error('That key is not the one of this account.');
+  if (String(user.id) !== document.querySelector('[data-account]').dataset.account) throw new Error('That key is not the one of this account.');
   $('with-key').hidden = false;
   showStyles(user);
   await Promise.all([showKeys(user).catch(() => rows('sharedkeys', [])), showTeams(user)]);
