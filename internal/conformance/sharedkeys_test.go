@@ -431,3 +431,43 @@ func TestSharedKeysOfModeratorsHideNobody(t *testing.T) {
 		}
 	})
 }
+
+// Who asks with a style that somebody else pays for is bound by what their own account is bound by.
+func TestStylesThatArePaidForFreeNobody(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.Engine.Safety = unsafe{}
+	mod, author := s.user(0, horde.Moderator), s.user(10_000, horde.Trusted)
+	flagged, pupil, service, leaving := s.user(1000, horde.Flagged), s.user(1000, horde.Education), s.user(1000, horde.Service), s.user(1000, 0)
+	s.exampleFilters(mod)
+	key := s.share(author, nil)
+	styled := func(as account, more fields) answer {
+		return s.call("POST", "/generate/async", as, fields{"prompt": "a horse, (standing:1.2)!", "style": "Of all", "dry_run": true}.with(more))
+	}
+	s.style("image", author, fields{"name": "Of all", "prompt": "{p}, oil{np}", "sharedkey": key.key})
+	prompt := func(a answer) string { return s.want(a, http.StatusOK).str("resolved", "prompt") }
+	if got, want := prompt(styled(leaving, nil)), "a horse, (standing:1.2)!, oil"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := prompt(styled(flagged, nil)); !strings.HasPrefix(got, "a horse standing oil###") {
+		t.Errorf("the prompt of a flagged account goes on as %q", got)
+	}
+	bad := fields{"prompt": "zebracorn vermillex", "replacement_filter": false}
+	if got := prompt(styled(pupil, bad)); strings.Contains(got, "zebracorn") {
+		t.Errorf("the prompt of an education account goes on as %q", got)
+	}
+	w := s.user(0, horde.Trusted)
+	s.want(styled(pupil, fields{"dry_run": false, "nsfw": true, "censor_nsfw": false}), http.StatusAccepted)
+	if job := s.popImage(w, "painter", fields{"models": []string{"Deliberate"}}); job.at("payload", "use_nsfw_censor") != true {
+		t.Errorf("the image of an education account is not censored: %s", job.text)
+	}
+	s.refused(styled(leaving, fields{"proxied_account": "joe"}), http.StatusBadRequest, "OnlyServiceAccountProxy")
+	s.want(styled(service, fields{"proxied_account": "joe"}), http.StatusOK)
+	s.want(s.call("DELETE", leaving.path(), leaving, nil), http.StatusOK)
+	s.refused(styled(leaving, nil), http.StatusForbidden, "DeletedUser")
+	// In a raid it is the one who asks whose address is looked at.
+	s.want(s.call("PUT", "/status/modes", mod, `{"raid_mode":true}`), http.StatusOK)
+	s.refused(styled(service, nil), http.StatusForbidden, "UntrustedUnsafeIP")
+	s.refused(styled(anonymous, nil), http.StatusForbidden, "UntrustedUnsafeIP")
+	s.want(styled(s.user(0, horde.Trusted), nil), http.StatusOK)
+}

@@ -22,30 +22,27 @@ func (e *Engine) judge(q moderation.Question) *judged {
 	return &judged{q, e.filterSet.Load().Judge(q)}
 }
 
-// question is what decides about a prompt, as far as models and user tell. replace is the request's replacement_filter.
-func (e *Engine) question(k horde.Kind, prompt string, models []string, replace bool, u *user) moderation.Question {
+// question is what decides about a prompt, as far as models and accounts tell. replace is the request's replacement_filter, p nil
+// while nobody knows whose it is.
+func (e *Engine) question(k horde.Kind, prompt string, models []string, replace bool, p *payer) moderation.Question {
 	q := moderation.Question{Prompt: prompt, Kind: k, MayReplace: replace, Lewd: e.Reference().Lewd(k, models)}
 	if len(models) == 1 {
 		q.Model = models[0]
 	}
-	if u != nil {
-		q.MayReplace = replace || u.Has(horde.Education)
-		q.Flagged = u.Has(horde.Flagged) && k == horde.Image
+	if p != nil {
+		q.MayReplace = replace || p.bound(horde.Education)
+		q.Flagged = p.bound(horde.Flagged) && k == horde.Image
 	}
 	return q
 }
 
 // rule turns a judgement into what becomes of the submission: nil lets it go on with the judged prompt. Who sent what the
 // filters stop is suspected, and the address gets a time-out.
-func (e *Engine) rule(c Caller, u *user, s *submission, models []string, j *judged, now time.Time) *horde.Error {
+func (e *Engine) rule(c Caller, s *submission, models []string, j *judged, now time.Time) *horde.Error {
 	if j.Ruling == moderation.Passed {
 		return nil
 	}
-	if s.payer.styled { // the author of a style has not said it
-		if caller, err := e.accountOf(c.Key); err == nil {
-			u = caller
-		}
-	}
+	u := s.payer.speaker
 	exempt := u.Has(horde.Moderator) && e.sharedKeyOf(c.Key) == nil // a shared key is in the hands of others
 	v := moderation.Evidence{
 		Kind: s.kind, User: &u.ID, ProxiedAccount: str(s.proxied), Models: models, Reason: moderation.ReasonModel,

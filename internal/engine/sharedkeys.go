@@ -162,6 +162,9 @@ type payer struct {
 	user *user
 	// caller is the account whose own key was sent, nil for a shared key.
 	caller *user
+	// speaker is who says what is asked for: user but with a style that is paid for, where it is the account of the caller's key, be
+	// it its own or a shared one. What an account is bound by holds for what it says, whoever pays.
+	speaker *user
 	// key is the shared key that limits the submission, or nil; styled tells that it came with the style and not with the caller, and
 	// its limits of a job are not asked then.
 	key    *sharedKey
@@ -177,18 +180,19 @@ func (e *Engine) payerOf(c Caller, s *submission, now time.Time) (payer, *horde.
 	if s.use != nil {
 		if k := e.sharedKeys[s.use.style.SharedKey]; k != nil && k.Valid(now) {
 			p := payer{user: e.users[k.Owner], key: k, styled: true}
+			var err *horde.Error
+			if p.speaker, err = e.accountOf(c.Key); err != nil {
+				return payer{}, err
+			}
 			if own == nil {
-				var err *horde.Error
-				if p.caller, err = e.userOf(c.Key); err != nil {
-					return payer{}, err
-				}
+				p.caller = p.speaker
 			}
 			return p, nil
 		}
 	}
 	if own == nil {
 		u, err := e.userOf(c.Key)
-		return payer{user: u, caller: u}, err
+		return payer{user: u, caller: u, speaker: u}, err
 	}
 	p := payer{user: e.users[own.Owner], key: own}
 	switch {
@@ -202,7 +206,22 @@ func (e *Engine) payerOf(c Caller, s *submission, now time.Time) (payer, *horde.
 	if len(e.stylesHaving[own.ID]) > 0 {
 		return payer{}, horde.ErrSharedKeyAssigned
 	}
+	p.speaker = p.user
 	return p, nil
+}
+
+// bound tells whether the one who pays or the one who speaks has a role that binds.
+func (p *payer) bound(r horde.Roles) bool { return p.user.Has(r) || p.speaker.Has(r) }
+
+// account is the account that a submission runs as, with what the one who speaks is bound by.
+func (p *payer) account() *horde.User {
+	binding := p.speaker.Roles & (horde.Education | horde.Flagged)
+	if p.user.Roles|binding == p.user.Roles {
+		return &p.user.User
+	}
+	u := p.user.User
+	u.Roles |= binding
+	return &u
 }
 
 // accountOf finds the account that a key opens or, of a shared key, that it generates for.

@@ -97,13 +97,14 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		return err
 	}
 	accepted, err := e.submit(ctx, c, &sub, func() []string { return s.ModelNames() }, func(u *user, targets []horde.WorkerID) (*horde.Order, *horde.Error) {
-		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(u, sub.safety, time.Now())}
-		if err := s.Check(&u.User, ref, door); err != nil {
+		door := horde.Door{BannedAgent: slices.Contains(e.BannedAgents, c.Agent), UnsafeIP: e.unsafeRequester(sub.payer.speaker, sub.safety, time.Now())}
+		account := sub.payer.account()
+		if err := s.Check(account, ref, door); err != nil {
 			return nil, err
 		}
-		order := s.Order(&u.User, targets, e.Random.Uint32())
+		order := s.Order(account, targets, e.Random.Uint32())
 		order.Prompt = sub.passed
-		if err := e.publish(order, &u.User, pair != "", is(s.Shared), s.Results(), e.Random.Uint32()); err != nil {
+		if err := e.publish(order, account, pair != "", is(s.Shared), s.Results(), e.Random.Uint32()); err != nil {
 			return nil, err
 		}
 		order.Recorded = sent.Record(order.Prompt)
@@ -196,7 +197,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 				refusal = e.timedOut(c.Addr, now)
 			}
 			if refusal == nil {
-				ask = e.question(s.kind, str(s.prompt), models, s.replace, u)
+				ask = e.question(s.kind, str(s.prompt), models, s.replace, &s.payer)
 				s.passed = ask.Prompt
 				if again = !ask.Idle() && (j == nil || j.question != ask); again {
 					return
@@ -204,7 +205,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 			}
 			if refusal == nil && !ask.Idle() {
 				s.passed = j.Prompt
-				if refusal = e.rule(c, u, s, models, j, now); refusal != nil {
+				if refusal = e.rule(c, s, models, j, now); refusal != nil {
 					wait = e.open // what a refusal led to must be in the record before it is told
 				}
 			}
@@ -298,9 +299,9 @@ func (e *Engine) admit(c Caller, s *submission) (*user, []horde.WorkerID, *horde
 	u := s.payer.user
 	favoured := u.Has(horde.Trusted) || e.isPatron(u)
 	switch {
-	case str(s.proxied) != "" && !u.Has(horde.Service):
+	case str(s.proxied) != "" && !s.payer.speaker.Has(horde.Service):
 		return nil, nil, horde.ErrProxiedAccount
-	case u.Has(horde.Deleted):
+	case s.payer.bound(horde.Deleted):
 		return nil, nil, horde.ErrDeletedUser
 	case s.extras > horde.MaxExtraImages:
 		return nil, nil, horde.ErrTooManyExtraImages
