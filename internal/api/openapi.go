@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -34,9 +35,9 @@ func (r *Router) OpenAPI(info Info) (schema.Object, error) {
 	return schema.Object{
 		"openapi": "3.1.0",
 		"info": schema.Object{
-			"title": "AI Horde", "version": info.Version,
-			"description": "People with graphics cards lend them, people without use them. Every operation answers JSON, and reads two headers " +
-				"beside its own: Client-Agent names the calling program, X-Fields the fields of the answer that are wanted.",
+			"title": cmp.Or(info.Title, "AI Horde"), "version": info.Version,
+			"description": cmp.Or(info.Description, "People with graphics cards lend them, people without use them. Every operation answers JSON, and reads two headers "+
+				"beside its own: Client-Agent names the calling program, X-Fields the fields of the answer that are wanted."),
 			"license": schema.Object{"name": "GNU Affero General Public License v3.0 or later", "identifier": "AGPL-3.0-or-later"},
 		},
 		"paths":      paths,
@@ -96,6 +97,9 @@ func (o *Operation) openapi(types *schema.OpenAPI) (schema.Object, error) {
 				return nil, err
 			}
 			response["content"] = content("application/json", answer)
+			if o.AlsoMedia != "" {
+				maps.Copy(response["content"].(schema.Object), content(o.AlsoMedia, schema.Object{}))
+			}
 		}
 		for _, l := range o.Links {
 			links, _ := response["links"].(schema.Object)

@@ -46,6 +46,8 @@ type Operation struct {
 
 	// Media is the type of an answer that is not JSON, or not described by a type.
 	Media string
+	// AlsoMedia is a further type of the answer of success, empty for none.
+	AlsoMedia string
 
 	// Published says what the reference's document has that does not follow from the types.
 	Published Published

@@ -132,6 +132,12 @@ func (r *Router) WriteError(w http.ResponseWriter, req *http.Request, err error)
 	if whole.Message == "" {
 		whole.Message = http.StatusText(whole.Status) // never empty: clients show it
 	}
+	if code := r.options.InvalidRC; code != "" && whole.Status == http.StatusBadRequest && whole.RC == "" {
+		whole.RC = code
+		if whole.Fields == nil {
+			whole.Fields = map[string]string{"": whole.Message}
+		}
+	}
 	if e.RetryAfter > 0 {
 		w.Header()["Retry-After"] = []string{seconds(e.RetryAfter)}
 	}

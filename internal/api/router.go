@@ -50,6 +50,10 @@ type Options struct {
 	// BodyMemory bounds the bytes that bodies above 32 KiB take together while they are read and handled; more are
 	// refused with 503. 0 means [DefaultBodyMemory].
 	BodyMemory int64
+	// Admit is asked of each call after its limits, and refuses it by an error; nil admits all.
+	Admit func(req *http.Request, c Caller) error
+	// InvalidRC is the code of refusals of bodies and arguments that are not as they are described. Those of the AI Horde have none.
+	InvalidRC string
 	// NotFound are messages for unknown paths that deserve more than the usual 404, by path without a trailing slash.
 	NotFound map[string]string
 }
@@ -283,6 +287,9 @@ func (r *Router) endpoint(e *endpoint) http.Handler {
 		}
 		c := r.callerOf(req)
 		err := r.takeLimits(w.Header(), req, rt.limits, &c)
+		if err == nil && r.options.Admit != nil {
+			err = r.options.Admit(req, c)
+		}
 		if err == nil {
 			err = rt.serve(w, req, c)
 		}

@@ -15,6 +15,8 @@ import (
 // Info is what the documents tell about the server.
 type Info struct {
 	Version string
+	// Title and Description are those of the OpenAPI document; empty means those of the AI Horde.
+	Title, Description string
 }
 
 // basePath is what the paths of the Swagger document start after.

@@ -122,7 +122,9 @@ type Config struct {
 	RatingsURL, RatingsSecret string
 	// RatingsService runs a ratings service in this program, under /ratings and, where RatingsHost names one, as a host of its own.
 	RatingsService bool
-	RatingsHost    string
+	// RatingsPages adds pages to the ratings service where it is served below a prefix; nil adds none.
+	RatingsPages func(n *Node, r *api.Router, prefix string)
+	RatingsHost  string
 	// Pages are served beside the API; nil serves none.
 	Pages func(*Node, *api.Router)
 	Log   *slog.Logger
@@ -302,9 +304,6 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		TrustedProxies: n.TrustedProxies, Passkey: n.Engine.IsPasskey, NotFound: v2.Gone,
 	})
 	n.router = router
-	if n.opinions != nil {
-		router.Mount(ratingsPrefix+"/", nil, n.opinions.Handler(ratingsPrefix), http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
-	}
 	v2.Register(router, n.Engine)
 	v2.RegisterHeartbeat(router, n.Version, n.vitals)
 	if n.TestUsers {
@@ -326,7 +325,11 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if n.Pages != nil {
 		n.Pages(n, router)
 	}
-	n.handler = n.counted(n.withBase(n.withRatings(router)))
+	rated, err := n.withRatings(router)
+	if err != nil {
+		return err
+	}
+	n.handler = n.counted(n.withBase(rated))
 	n.server = api.NewServer(n.handler, n.Log)
 	return nil
 }
@@ -358,9 +361,15 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 		},
 		Paid:  func(ctx context.Context, service string) (int64, error) { return n.Engine.RatersPaid(ctx, service) },
 		Wiped: func(ctx context.Context) ([]horde.UserID, error) { return n.Engine.WipedUsers(ctx) },
-		Caller: func(r *http.Request) (string, string) {
-			c := n.router.Caller(r)
-			return c.Addr.String(), c.Agent
+		Router: api.Options{
+			Node: n.name(), Log: n.Log, AccessLog: n.AccessLog, Limiter: n.limiter(), Services: n.ServiceIPs, Exempt: n.RateLimitExempt, TrustedProxies: n.TrustedProxies,
+			Passkey: func(passkey string) bool { return n.Engine.IsPasskey(passkey) },
+		},
+		Version: n.Version,
+		Pages: func(r *api.Router, prefix string) {
+			if n.RatingsPages != nil {
+				n.RatingsPages(n, r, prefix)
+			}
 		},
 	})
 	if err == nil {
@@ -380,23 +389,35 @@ func (n *Node) ratingsAddress() string {
 	return strings.TrimRight(n.PublicURL, "/") + ratingsPrefix
 }
 
-// withRatings serves the ratings service where a call is for its host.
-func (n *Node) withRatings(next http.Handler) http.Handler {
-	if n.opinions == nil || n.RatingsHost == "" {
-		return next
+// withRatings serves the ratings service below its prefix, and where a call is for its host.
+func (n *Node) withRatings(next http.Handler) (http.Handler, error) {
+	if n.opinions == nil {
+		return next, nil
 	}
-	own := n.opinions.Handler("")
+	below, err := n.opinions.Handler(ratingsPrefix)
+	if err != nil {
+		return nil, err
+	}
+	own := next
+	if n.RatingsHost != "" {
+		if own, err = n.opinions.Handler(""); err != nil {
+			return nil, err
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
 		if err != nil {
 			host = r.Host
 		}
-		if strings.EqualFold(host, n.RatingsHost) {
+		switch {
+		case n.RatingsHost != "" && strings.EqualFold(host, n.RatingsHost):
 			own.ServeHTTP(w, r)
-			return
+		case r.URL.Path == ratingsPrefix || strings.HasPrefix(r.URL.Path, ratingsPrefix+"/"):
+			below.ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
-	})
+	}), nil
 }
 
 // vitals are what the heartbeat tells.

@@ -17,11 +17,12 @@ import (
 	"horde/internal/horde"
 	"horde/internal/node"
 	"horde/internal/node/nodetest"
+	"horde/internal/ratings"
 )
 
 // schemathesisTime is how long requests are made up, in seconds; what it takes to start and to make failures small comes on top.
-// statefulTime is how long of what follows from each other.
-const schemathesisTime, statefulTime = "40", "30"
+// statefulTime is how long of what follows from each other, ratingsTime how long of the ratings service.
+const schemathesisTime, statefulTime, ratingsTime = "40", "30", "20"
 
 // TestSchemathesis makes requests from the OpenAPI document of the server, allowed ones and others, and holds the answers
 // against it: none is a failure of the server, each has a status, a content type and a shape that are documented, and what
@@ -51,16 +52,28 @@ func TestSchemathesisGoesOnFromAnswers(t *testing.T) {
 	}
 }
 
+// TestSchemathesisOfTheRatingsService does the same to the ratings service of the node, which has a document of its own.
+func TestSchemathesisOfTheRatingsService(t *testing.T) {
+	t.Parallel()
+	schemathesisOf(t, "/ratings"+ratings.DocumentPath, "--max-time", ratingsTime, "--max-examples", "25")
+}
+
 // schemathesis runs it against a fresh node and returns what it says.
 func schemathesis(t *testing.T, options ...string) string {
 	t.Helper()
+	return schemathesisOf(t, api.OpenAPIPath, options...)
+}
+
+// schemathesisOf runs it with the document at a path.
+func schemathesisOf(t *testing.T, document string, options ...string) string {
+	t.Helper()
 	program := part(t, "schemathesis", "bin", "schemathesis")
-	s := nodetest.Start(t)
+	s := nodetest.Start(t, func(c *node.Config) { c.RatingsService = true })
 	_, key := s.User("tester", 1_000_000, horde.Moderator|horde.Trusted)
 	s.Call(http.MethodPost, "/generate/pop", key, map[string]any{"name": "a dreamer to look at", "models": []string{"Deliberate"}})
 	ctx, cancel := context.WithTimeout(t.Context(), scriptTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append([]string{"run", s.URL + api.OpenAPIPath, "--header", "apikey: " + key, "--seed", "1", "--no-color",
+	cmd := exec.CommandContext(ctx, program, append([]string{"run", s.URL + document, "--header", "apikey: " + key, "--seed", "1", "--no-color",
 		"--exclude-operation-id", "get_events", "--max-response-time", "10", "--warnings", "off",
 		"--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance," +
 			"response_schema_conformance,negative_data_rejection,unsupported_method"}, options...)...)

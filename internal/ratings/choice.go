@@ -26,14 +26,14 @@ import (
 // popped is an image that somebody is to rate.
 type popped struct {
 	ID      string `json:"id"`
-	URL     string `json:"url"`
+	URL     string `json:"url" format:"uri" doc:"Where the image is, for at least half an hour."`
 	Dataset string `json:"dataset_id"`
 }
 
 // who is a rater as the service knows it.
 type who struct {
 	engine.Rater
-	key, agent                  string
+	key, agent, country         string
 	passed, failed, row, toPass int64
 	flagged                     bool
 	timeout                     time.Time
@@ -254,7 +254,7 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 			return s.owe(w, now)
 		}
 		r := stored{
-			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, popped: poppedAt,
+			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, country: w.country, popped: poppedAt,
 			kudos: w.Kudos, age: int64(w.Age / time.Second), usage: w.Requests, trusted: w.Trusted, reward: reward, state: "pending",
 			excluded: now.Unix()-poppedAt < int64(speedFloor/time.Second),
 		}

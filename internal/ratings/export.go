@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -254,6 +255,16 @@ func (s *Service) rows(now time.Time) (ratings []ratingRow, pairs []pairRow, ima
 		})
 	})
 	return ratings, pairs, images, err
+}
+
+func median(list []float64) *float64 {
+	slices.Sort(list)
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	m := (list[(n-1)/2] + list[n/2]) / 2
+	return &m
 }
 
 func datasetName(kind string) string {

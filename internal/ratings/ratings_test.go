@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 
+	"horde/internal/api"
 	"horde/internal/engine"
 	"horde/internal/horde"
 	"horde/internal/limit"
@@ -81,14 +82,16 @@ func openIn(t *testing.T, dir string, paying *till) *service {
 			return engine.Rater{ID: horde.UserID(id), Name: "x#" + key, Moderator: id == 1, Age: 24 * time.Hour, Kudos: 100}, nil
 		},
 		Pay: paying.pay, Paid: paying.lastPaid,
-		Caller: func(*http.Request) (string, string) { return "192.0.2.7", "test:1:x" },
+		Router: api.Options{Log: slog.New(slog.DiscardHandler), Limiter: limit.New(limit.DefaultCapacity)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	s.random = func() float64 { return 0.99 }
-	s.http = s.Handler("/ratings")
+	if s.http, err = s.Handler("/ratings"); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -104,6 +107,7 @@ func (s *service) call(method, path, key, body string, status int) map[string]an
 	s.t.Helper()
 	req := httptest.NewRequest(method, "/ratings/api/v1"+path, bytes.NewBufferString(body))
 	req.Header.Set("apikey", key)
+	req.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	s.http.ServeHTTP(w, req)
 	out := map[string]any{}
@@ -244,8 +248,9 @@ func TestModeration(t *testing.T) {
 	s.call("GET", "/image/ratings/"+id, "5", "", http.StatusForbidden)
 	s.call("GET", "/user/check/6?minutes=1&divergence=1", "5", "", http.StatusForbidden)
 	s.call("GET", "/user/check/5?minutes=0&divergence=1", "5", "", http.StatusBadRequest)
-	s.call("GET", "/user/check/x", "1", "", http.StatusNotFound)
-	s.call("POST", "/rating/set", "1", `{}`, http.StatusUnauthorized)
+	s.call("GET", "/user/check/x?minutes=1&divergence=1", "1", "", http.StatusNotFound)
+	s.call("POST", "/rating/set", "1", `{}`, http.StatusBadRequest)
+	s.call("POST", "/rating/set", "1", `{"set":"`+id+`","all_set_ids":["`+id+`"],"best":"`+id+`"}`, http.StatusUnauthorized)
 	s.call("PUT", "/user/validate/6", "1", `{"validated":true}`, http.StatusOK)
 	s.call("DELETE", "/user/ratings/5", "1", ``, http.StatusOK)
 	if got := s.call("GET", "/image/ratings/"+id, "1", "", http.StatusOK); got["average"] != 1.0 || got["times_rated"] != 3.0 {
@@ -313,6 +318,7 @@ func TestSetsOfStrangers(t *testing.T) {
 	req := httptest.NewRequest("POST", "/ratings/api/v1/rating/set", strings.NewReader(fmt.Sprintf(
 		`{"set":"%s","all_set_ids":["%s","%s"],"best":"%s","user":{"username":"x#7"},"ratings":[{"id":"%s","rating":8}]}`, uuid.NewString(), one, other, one, one)))
 	req.Header.Set(SecretHeader, "hush")
+	req.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	s.http.ServeHTTP(w, req)
 	if w.Code != http.StatusCreated {

@@ -8,12 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +25,7 @@ import (
 	"github.com/google/uuid"
 	"zombiezen.com/go/sqlite"
 
+	"horde/internal/api"
 	"horde/internal/blob"
 	"horde/internal/engine"
 	"horde/internal/horde"
@@ -65,8 +67,13 @@ type Config struct {
 	Paid func(ctx context.Context, service string) (int64, error)
 	// Wiped lists the accounts that were erased for good. Nil where accounts are never erased.
 	Wiped func(ctx context.Context) ([]horde.UserID, error)
-	// Caller tells where a call comes from.
-	Caller func(*http.Request) (address, agent string)
+	// Router is what the routers of [Service.Handler] are made of, Pages adds pages to one with this prefix, nil for none, and Version is
+	// that of the program.
+	Router  api.Options
+	Pages   func(r *api.Router, prefix string)
+	Version string
+	// Country tells where an address is, as an ISO 3166-1 code of two letters, empty for not known. Nil knows none.
+	Country func(netip.Addr) string
 	// Secret is by what hordes in other programs are known. Empty takes ratings of no other program.
 	Secret string
 	// NoLimits takes any number of calls.
@@ -188,6 +195,24 @@ func (s *Service) addImage(i horde.SharedImage, now time.Time) error {
 		i.Sampler, i.CFG, i.Pipeline, mathrand.Float64(), now.Unix())
 }
 
+// indented is JSON for people.
+func indented(v any) []byte {
+	text, err := json.MarshalIndent(v, "", "    ")
+	if err != nil {
+		panic(err) // a struct of texts and numbers
+	}
+	return text
+}
+
+// writeFile replaces a file as a whole, or not at all.
+func writeFile(path string, data []byte) error {
+	part := path + ".part"
+	if err := os.WriteFile(part, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}
+
 func (s *Service) imagePath(id string) string { return filepath.Join(s.Dir, "images", id+".webp") }
 
 // Set takes what was said of the images of one request, once.
@@ -234,7 +259,7 @@ func (s *Service) takeSet(ctx context.Context, set horde.RatingSet, id horde.Use
 		for _, r := range set.Rated {
 			if err := s.store(stored{
 				image: r.ID, rater: raterKey(id), user: id, name: set.User.Name, rating: r.Rating, artifacts: r.Artifacts, source: "post_generation",
-				set: set.Set, agent: set.Agent, kudos: set.User.Kudos, age: int64(set.User.AccountAge), trusted: set.User.Trusted, state: "none",
+				set: set.Set, agent: set.Agent, country: s.countryAt(set.User.Address), kudos: set.User.Kudos, age: int64(set.User.AccountAge), trusted: set.User.Trusted, state: "none",
 			}, now); err != nil {
 				return err
 			}
@@ -258,6 +283,7 @@ type stored struct {
 	rating             int
 	artifacts          *int
 	source, set, agent string
+	country            string // empty for not known
 	popped             int64
 	kudos              float64
 	age, usage         int64
@@ -272,9 +298,9 @@ func (s *Service) store(r stored, now time.Time) error {
 	if r.artifacts != nil {
 		artifacts = *r.artifacts
 	}
-	err := s.do(`insert or ignore into ratings (image, rater, user_id, username, day, rating, artifacts, source, set_id, client_agent, popped,
-		created, kudos, account_age, usage_requests, trusted, excluded, reward, reward_state) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		nil, r.image, r.rater, int(r.user), r.name, now.Unix()/86400, r.rating, artifacts, r.source, r.set, clip(r.agent, 200), r.popped, now.Unix(), r.kudos,
+	err := s.do(`insert or ignore into ratings (image, rater, user_id, username, day, rating, artifacts, source, set_id, client_agent, country,
+		popped, created, kudos, account_age, usage_requests, trusted, excluded, reward, reward_state) values (?,?,?,?,?,?,?,?,?,?,nullif(?,''),?,?,?,?,?,?,?,?,?)`,
+		nil, r.image, r.rater, int(r.user), r.name, now.Unix()/86400, r.rating, artifacts, r.source, r.set, clip(r.agent, 200), r.country, r.popped, now.Unix(), r.kudos,
 		r.age, r.usage, r.trusted, r.excluded, r.reward, r.state)
 	if err != nil || r.excluded || s.conn.Changes() == 0 {
 		return err
@@ -286,6 +312,23 @@ func (s *Service) store(r stored, now time.Time) error {
 func (s *Service) recount(image string) error {
 	return s.do(`update images set (rating_count, rating_sum, artifact_count, artifact_sum, ignored) = (select count(*), coalesce(sum(rating), 0),
 		count(artifacts), coalesce(sum(artifacts), 0), 0 from ratings where image = ?1 and excluded = 0) where id = ?1`, nil, image)
+}
+
+// countryOf is the country that a call comes from, empty for not known.
+func (s *Service) countryOf(c api.Caller) string {
+	if s.Country == nil || !c.Addr.IsValid() {
+		return ""
+	}
+	return s.Country(c.Addr)
+}
+
+// countryAt is that of an address in a text.
+func (s *Service) countryAt(address string) string {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	return s.countryOf(api.Caller{Addr: addr})
 }
 
 func raterKey(id horde.UserID) string { return "u:" + strconv.Itoa(int(id)) }

@@ -102,6 +102,12 @@ func (s *Service) number(query string, args ...any) (n int64, err error) {
 	return n, err
 }
 
+// text is the first column of the first row, empty where there is none.
+func (s *Service) text(query string, args ...any) (text string, err error) {
+	err = s.do(query, func(r *sqlite.Stmt) { text = r.ColumnText(0) }, args...)
+	return text, err
+}
+
 // change runs f in one transaction, with the lock.
 func (s *Service) change(f func() error) (err error) {
 	s.mu.Lock()

@@ -7,14 +7,11 @@ import (
 	"errors"
 	"math"
 	mathrand "math/rand/v2"
-	"net/http"
 	"os"
 	"strconv"
 	"time"
 
 	"zombiezen.com/go/sqlite"
-
-	"horde/internal/horde"
 )
 
 // The flags of a rater (ratings chapter, 9): bits of raters.flagged. A flag stops rewards and lowers the weight; the rater is not told.
@@ -178,25 +175,6 @@ func flagsOf(bits int) []string {
 		}
 	}
 	return list
-}
-
-// flagged lists for moderators who is flagged, the latest 1000. Anonymous raters are one line for each hash of an address.
-func (s *Service) flagged(r *http.Request) (int, any, error) {
-	if err := s.mayLook(r, 0, false); err != nil {
-		return 0, nil, err
-	}
-	type rater struct {
-		User  horde.UserID `json:"user_id"`
-		Flags []string     `json:"flags"`
-		Corr  float64      `json:"corr"`
-	}
-	list := []rater{}
-	err := s.change(func() error {
-		return s.do("select user_id, flagged, corr from raters where flagged <> 0 and user_id >= 0 order by rowid desc limit ?", func(r *sqlite.Stmt) {
-			list = append(list, rater{horde.UserID(r.ColumnInt64(0)), flagsOf(r.ColumnInt(1)), r.ColumnFloat(2)})
-		}, maxRecords)
-	})
-	return http.StatusOK, map[string]any{"total": len(list), "raters": list}, err
 }
 
 // disownWiped puts what erased accounts have rated under random negative numbers: it stays, and is nobody's.

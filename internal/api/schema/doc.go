@@ -19,6 +19,7 @@
 //	example:"…"              an example, JSON or else a string
 //	argument:"true"          must be there, though it is asked for after the rest was validated
 //	hidden:"true"            in no document
+//	schema:"{…}"             the schema of JSON that is not looked into
 //	ours:"A,B"               values of an enum that are not in the reference's document
 //	published:"-"            not in the reference's document: a field of ours
 //	published:"maximum=,minLength=5,type=number"

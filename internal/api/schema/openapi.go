@@ -59,6 +59,11 @@ func (a *OpenAPI) describe(t reflect.Type, tag reflect.StructTag, dir Direction)
 		a.scalar(o, t, tag, dir)
 	case isJSON(t):
 		o = Object{}
+		if text := tag.Get("schema"); text != "" {
+			if err := json.Unmarshal([]byte(text), &o); err != nil {
+				return nil, fmt.Errorf("the schema %s: %w", text, err)
+			}
+		}
 		if t == objType || tag.Get("type") == "object" {
 			o["type"] = "object"
 		}
