@@ -279,8 +279,7 @@ func (e *Engine) rewardUptime(w *worker, now time.Time) {
 	toEscrow := !w.owner.Has(horde.Trusted) && w.Kind != horde.Alchemy
 	e.event(e.book.RewardUptime(now, &w.Worker, w.Uptime, reward, toEscrow))
 	e.teamUptime(w)
-	w.owner.LastActive = now
-	e.open.user(w.owner)
+	e.acted(w.owner, now)
 	e.open.worker(w)
 	e.promote(w.owner, now)
 }

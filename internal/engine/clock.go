@@ -104,8 +104,12 @@ func (e *Engine) sweep(now time.Time) {
 	}
 }
 
-// flush notes the workers of whom the record lacks something.
+// flush notes the workers and accounts of whom the record lacks something.
 func (e *Engine) flush() {
+	for u := range e.active {
+		e.open.user(u)
+	}
+	clear(e.active)
 	for _, w := range e.workers {
 		if w.lazy {
 			e.open.worker(w)

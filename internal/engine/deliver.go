@@ -314,12 +314,8 @@ func (e *Engine) accept(j *job, d *delivery, now time.Time) float64 {
 		r.unpacked = nil
 	}
 	e.open.request(r, false)
-	if r.user.ID != horde.Anonymous {
-		r.user.LastActive = now
-		e.open.user(r.user)
-	}
-	w.owner.LastActive = now
-	e.open.user(w.owner)
+	e.acted(r.user, now)
+	e.acted(w.owner, now)
 	e.promote(w.owner, now)
 	return reward
 }
@@ -444,6 +440,14 @@ func (e *Engine) aborted(w *worker, now time.Time) {
 		}
 	}
 	e.open.worker(w)
+}
+
+// acted notes that an account has done something. The anonymous one is never idle.
+func (e *Engine) acted(u *user, now time.Time) {
+	if u.ID != horde.Anonymous {
+		u.LastActive = now
+		e.active[u] = true
+	}
 }
 
 // promote makes an account trusted when it has earned it, and drains the escrow of whoever is.

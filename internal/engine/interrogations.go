@@ -308,12 +308,8 @@ func (e *Engine) finishForm(f *form, state horde.FormState, result json.RawMessa
 		Debit: horde.NewKudos(kudos.FormBurn(price, i.SlowWorkers)), Credit: horde.NewKudos(price),
 	}))
 	e.touch(i, now)
-	if i.User != horde.Anonymous {
-		i.user.LastActive = now
-		e.open.user(i.user)
-	}
-	w.owner.LastActive = now
-	e.open.user(w.owner)
+	e.acted(i.user, now)
+	e.acted(w.owner, now)
 	e.promote(w.owner, now)
 }
 

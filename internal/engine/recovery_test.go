@@ -70,10 +70,17 @@ func TestAFailedCommitIsToldAndForgotten(t *testing.T) {
 func TestAPanicDropsTheMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var broken atomic.Bool
-		e, err := Open(t.Context(), Config{Store: memory.New(), Reference: func() *horde.Reference {
+		var (
+			broken atomic.Bool
+			e      *Engine
+			err    error
+		)
+		e, err = Open(t.Context(), Config{Store: memory.New(), Reference: func() *horde.Reference {
 			if broken.Load() {
-				panic("broken")
+				if !e.mu.TryLock() { // held by the use case that asks
+					panic("broken")
+				}
+				e.mu.Unlock()
 			}
 			return &horde.Reference{}
 		}})

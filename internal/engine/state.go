@@ -21,9 +21,11 @@ import (
 type state struct {
 	settings *store.Settings
 
-	users    map[horde.UserID]*user
-	byKey    map[string]*user // by hash of the API key
-	byOAuth  map[string]*user
+	users   map[horde.UserID]*user
+	byKey   map[string]*user // by hash of the API key
+	byOAuth map[string]*user
+	// active are those whose last activity the record lacks: half a minute of it may be lost in a crash.
+	active   map[*user]bool
 	rankings map[bool]ranking // of the public list of accounts, by whether it is by age
 	// services are the users who may speak for the addresses of others, by hash of their passkey.
 	services map[string]*user
@@ -169,7 +171,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 	s := &state{
 		settings: r.Settings,
 		users:    make(map[horde.UserID]*user, len(r.Users)), byKey: make(map[string]*user, len(r.Users)),
-		byOAuth: make(map[string]*user, len(r.Users)), services: map[string]*user{},
+		byOAuth: make(map[string]*user, len(r.Users)), active: map[*user]bool{}, services: map[string]*user{},
 		workers: make(map[horde.WorkerID]*worker, len(r.Workers)), byName: make(map[string]*worker, len(r.Workers)),
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
 		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),

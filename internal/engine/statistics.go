@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,13 +17,43 @@ import (
 )
 
 // statistics are those of one kind of work, and where they are in the record. A result is counted in the batch of the delivery,
-// so neither can be lost or doubled without the other; that batch gets the running minute, some dozens of bytes, whatever
-// the horde has made before. Hours and the sum of all are written when a minute or an hour is over.
+// so neither can be lost or doubled without the other; that batch gets the sums of the running minute and the pages that have
+// the models, some hundred bytes, whatever the horde has made before. Hours and the sum of all are written when a minute or an
+// hour is over.
 type statistics struct {
 	*horde.Statistics
 	changed // by the last fold
 	kind    horde.Kind
-	minute  *tally[*horde.StatMinute]
+	// pages are how the running minute is kept: the first has the sums, and each up to pageModels of the models. pageOf finds
+	// the page of a model.
+	pages  []*minutePage
+	pageOf map[string]*minutePage
+}
+
+// pageModels is how many models a page has at most: few enough to be written with each batch.
+const pageModels = 32
+
+// minutePage is a part of a running minute as a document. It goes to JSON as a [horde.StatMinute] that has its part only.
+type minutePage struct {
+	changed
+	of     *horde.StatMinute
+	number int
+	models []string
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p *minutePage) MarshalJSON() ([]byte, error) {
+	part := horde.StatMinute{At: p.of.At}
+	if p.number == 0 {
+		part.Tally = p.of.Tally
+	}
+	if len(p.models) > 0 {
+		part.Models = make(map[string]int64, len(p.models))
+	}
+	for _, m := range p.models {
+		part.Models[m] = p.of.Models[m]
+	}
+	return json.Marshal(part)
 }
 
 // tally is a part of the statistics as a document.
@@ -33,9 +66,68 @@ type tally[T any] struct {
 func (t *tally[T]) MarshalJSON() ([]byte, error) { return json.Marshal(t.of) }
 
 func newStatistics(k horde.Kind) *statistics {
-	s := horde.NewStatistics()
-	return &statistics{Statistics: s, kind: k, minute: &tally[*horde.StatMinute]{of: s.Minute}}
+	s := &statistics{Statistics: horde.NewStatistics(), kind: k}
+	s.turn()
+	return s
 }
+
+// turn begins the pages of a new minute.
+func (s *statistics) turn() {
+	s.pages, s.pageOf = []*minutePage{{of: s.Minute}}, map[string]*minutePage{}
+}
+
+// page is the page with a number, and new if there is none.
+func (s *statistics) page(number int) *minutePage {
+	for len(s.pages) <= number {
+		s.pages = append(s.pages, &minutePage{of: s.Minute, number: len(s.pages)})
+	}
+	return s.pages[number]
+}
+
+// enter puts a model on a page.
+func (s *statistics) enter(model string, p *minutePage) {
+	p.models = append(p.models, model)
+	s.pageOf[model] = p
+}
+
+// pageID names the document of a page. That of the first is the kind, for minutes were on one page once.
+func (s *statistics) pageID(number int) string {
+	if number == 0 {
+		return s.kind.String()
+	}
+	return fmt.Sprintf("%s %d", s.kind, number)
+}
+
+// addMinute puts a page that was kept into the memory. All that the record has are of one minute.
+func (s *statistics) addMinute(d store.Document) error {
+	number := 0
+	if _, rest, found := strings.Cut(d.ID, " "); found {
+		var err error
+		if number, err = strconv.Atoi(rest); err != nil || number < 0 || number > maxPages {
+			return fmt.Errorf("there is no page %q", rest)
+		}
+	}
+	var part horde.StatMinute
+	if err := json.Unmarshal(d.Data, &part); err != nil {
+		return err
+	}
+	s.Minute.At = part.At
+	if number == 0 {
+		s.Minute.Tally = part.Tally
+	}
+	if len(part.Models) > 0 && s.Minute.Models == nil {
+		s.Minute.Models = map[string]int64{}
+	}
+	p := s.page(number)
+	for _, model := range slices.Sorted(maps.Keys(part.Models)) {
+		s.Minute.Models[model] = part.Models[model]
+		s.enter(model, p)
+	}
+	return nil
+}
+
+// maxPages is more than there ever are.
+const maxPages = 10_000
 
 // hourID names the document of an hour.
 func (s *statistics) hourID(at int64) string { return fmt.Sprintf("%s %d", s.kind, at) }
@@ -49,7 +141,7 @@ func (s *state) addStatistics(d store.Document) error {
 		}
 		switch d.Kind {
 		case minuteDocument:
-			return json.Unmarshal(d.Data, st.Minute)
+			return st.addMinute(d)
 		case pastDocument:
 			return json.Unmarshal(d.Data, st.Past)
 		default:
@@ -68,7 +160,19 @@ func (e *Engine) tally(j *job, now time.Time) {
 	st := e.statistics[o.Kind]
 	e.fold(st, now)
 	st.Add(now, j.Model, asked(o))
-	e.open.document(minuteDocument, st.kind.String(), st.minute)
+	e.note(st, st.pages[0])
+	p := st.pageOf[j.Model]
+	if _, counted := st.Minute.Models[j.Model]; counted && p == nil {
+		p = st.page((len(st.Minute.Models) - 1) / pageModels)
+		st.enter(j.Model, p)
+	}
+	if p != nil && p.number > 0 {
+		e.note(st, p)
+	}
+}
+
+func (e *Engine) note(st *statistics, p *minutePage) {
+	e.open.document(minuteDocument, st.pageID(p.number), p)
 }
 
 // asked is how much work one result of an order is as the client put it, in raw pixelsteps or tokens.
@@ -92,7 +196,11 @@ func (e *Engine) fold(st *statistics, now time.Time) {
 	}
 	f := st.Fold(now)
 	if f.Hour != nil {
-		e.open.document(minuteDocument, st.kind.String(), st.minute)
+		for _, p := range st.pages[1:] {
+			e.open.forgetDocument(minuteDocument, st.pageID(p.number))
+		}
+		st.turn()
+		e.note(st, st.pages[0])
 		e.open.document(hourDocument, st.hourID(f.Hour.At), &tally[*horde.StatHour]{of: f.Hour})
 	}
 	if f.Past != nil {
@@ -126,7 +234,12 @@ func (e *Engine) ModelTotals(ctx context.Context, k horde.Kind) (horde.ModelTota
 func (e *Engine) keptStatistics(kept map[documentKey]documented) {
 	for _, st := range e.statistics {
 		if st.Minute.At > 0 {
-			kept[documentKey{minuteDocument, st.kind.String()}] = st.minute
+			for _, p := range st.pages {
+				if p.number > 0 && len(p.models) == 0 {
+					continue
+				}
+				kept[documentKey{minuteDocument, st.pageID(p.number)}] = p
+			}
 		}
 		if st.Past.Before > 0 {
 			kept[documentKey{pastDocument, st.kind.String()}] = &tally[*horde.StatPast]{of: st.Past}

@@ -171,8 +171,10 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 		if s.safety, err = e.safetyOf(c.Key, c.Addr, true); err != nil {
 			return Accepted{}, err
 		}
-		if s.style == nil { // what a style makes of the prompt is not known yet
-			j = e.judge(e.question(s.kind, str(s.prompt), modelsOf(), s.replace, nil))
+	}
+	if s.style == nil { // what a style makes of the prompt is not known yet
+		if q := e.question(s.kind, str(s.prompt), modelsOf(), s.replace, nil); !q.Idle() {
+			j = e.judge(q)
 		}
 	}
 	var ask moderation.Question
@@ -525,10 +527,7 @@ func (e *Engine) activate(r *request, s *submission, now time.Time) Accepted {
 	e.event(e.book.Activate(now, &r.Request, tax))
 	e.charge(r, tax)
 	e.countUse(now, r, use)
-	if u.ID != horde.Anonymous {
-		u.LastActive = now
-		e.open.user(u)
-	}
+	e.acted(u, now)
 	a := Accepted{ID: r.ID}
 	if r.Order.Kind() == horde.Image {
 		a.Kudos = float64(r.Price.Whole())

@@ -364,6 +364,9 @@ func (f *findings) people(e *Engine, record *store.State) {
 			f.add("account %d is in the record only", want.ID)
 			continue
 		}
+		if e.active[u] {
+			want.LastActive = u.LastActive
+		}
 		if !e.open.users[u] && text(settledUser(u.User)) != text(settledUser(*want)) {
 			f.add("account %d differs from the record's: %s, %s", want.ID, text(u.User), text(*want))
 		}

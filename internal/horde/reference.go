@@ -106,7 +106,7 @@ func (r *Reference) TextModel(name string) (TextModel, bool) {
 		name = parts[0]
 	}
 	m, ok := r.Text[name]
-	if !ok {
+	if !ok && strings.Contains(name, "Q") { // many models are in nobody's reference, and each call asks for them
 		m, ok = r.Text[quantisation.ReplaceAllString(name, "")]
 	}
 	return m, ok

@@ -77,7 +77,7 @@ func openWriter(path string) (*sqlite.Conn, error) {
 	}
 	conn.SetBusyTimeout(busyTimeout)
 	err = pragmas(conn, "synchronous = FULL", fmt.Sprintf("wal_autocheckpoint = %d", walPages),
-		fmt.Sprintf("journal_size_limit = %d", walLimit), "temp_store = MEMORY", "cache_size = -65536")
+		fmt.Sprintf("journal_size_limit = %d", walLimit), "temp_store = MEMORY", "cache_size = -16384")
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
