@@ -15,6 +15,7 @@ func TestShortNumbers(t *testing.T) {
 	t.Parallel()
 	for x, want := range map[float64]string{
 		10: "10", 1000: "1000", 1001: "1.0 kilo (K)", 1234567: "1.2 mega (M)",
+		123456: "123.5 kilo (K)", 2.5e12: "2.5 tera (T)", // accounts chapter, example 20
 		0: "0", 0.25: "0.3", 7: "7", 999.96: "1000", 1e6: "1000.0 kilo (K)", 1e6 + 1: "1.0 mega (M)", 1e9 + 1: "1.0 giga (G)",
 		1e12 + 1: "1.0 tera (T)", 1e15 + 1: "1.0 peta (P)", 2.5e18: "2500.0 peta (P)",
 	} {

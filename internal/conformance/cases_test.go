@@ -498,6 +498,7 @@ func TestB059AnonymousIsNoBottleneck(t *testing.T) {
 
 func TestRequestsExpireTwentyMinutesAfterTheLastThingThatHappened(t *testing.T) {
 	t.Parallel()
+	example(t, "dispatch", 3)
 	inBubble(t, func(t *testing.T, s *server) {
 		u, w := s.user(1000, 0), s.user(0, 0)
 		image := s.image(u, `{"prompt":"x","models":["Deliberate"],"params":{"n":2},"extra_slow_workers":true}`)

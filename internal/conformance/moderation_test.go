@@ -234,6 +234,22 @@ func TestAccounts12PromptsAreReplaced(t *testing.T) {
 	s.text(flagged, fields{"prompt": "a (zebra:1.2)!"})
 }
 
+// A prompt of which the replacement leaves nothing is refused although it may be replaced, and is its sender's doing.
+func TestAccounts12PromptsThatCannotBeReplaced(t *testing.T) {
+	t.Parallel()
+	example(t, "accounts", 12)
+	s := open(t)
+	mod, u := s.user(0, horde.Moderator), s.user(1000, 0)
+	for _, f := range []fields{{"regex": "zebracorn vermillex", "filter_type": 10}, {"regex": "vermillex", "filter_type": 20}} {
+		s.want(s.call("PUT", "/filters", mod, f), http.StatusOK)
+	}
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": "(zebracorn vermillex:1.3)", "replacement_filter": true}, from("203.0.113.20")), 400, "CorruptPrompt")
+	if a := s.want(s.get("/operations/ipaddr/203.0.113.20", mod), http.StatusOK); len(a.list()) != 1 || a.number(0, "seconds") < 178 || a.number(0, "seconds") > 180 {
+		t.Errorf("the time-out is %s, want 3 minutes", a.text)
+	}
+	s.want(s.call("POST", "/generate/async", u, fields{"prompt": "a zebracorn vermillex", "replacement_filter": true}, from("203.0.113.21")), http.StatusAccepted)
+}
+
 func TestAccounts13TimeoutsGrow(t *testing.T) {
 	t.Parallel()
 	example(t, "accounts", 13)

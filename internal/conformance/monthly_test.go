@@ -113,6 +113,17 @@ func TestKudos21Monthly(t *testing.T) {
 		looked()
 		has("again, once", u, 5210, 10, again)
 
+		// As in the example: +500, +200 and -900 are 700 at once, and none a month.
+		another := s.user(1000, 0)
+		for _, c := range []struct{ by, amount float64 }{{500, 500}, {200, 700}, {-900, 0}} {
+			s.shows(change(another, fields{"monthly_kudos": c.by}), fields{"monthly_kudos": c.amount})
+		}
+		s.away(time.Minute)
+		looked()
+		if got := s.kudos(another); got != 1700 {
+			t.Errorf("after +500, +200 and -900 there are %v kudos, want 1700", got)
+		}
+
 		// A moderator who was none for months gets one month.
 		change(mod, fields{"monthly_kudos": -250, "moderator": false})
 		before := s.kudos(mod)

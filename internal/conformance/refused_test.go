@@ -180,6 +180,68 @@ func TestOthersAreRefused(t *testing.T) {
 	s.refused(s.call("POST", "/kudos/award", first, fields{"username": u.alias(), "amount": 5}), http.StatusForbidden, "DeletedUser")
 }
 
+// Inputs at which the reference fails (errors chapter, section 3).
+func TestWhatTheReferenceFailsAt(t *testing.T) {
+	t.Parallel()
+	s := open(t, func(c *node.Config) { c.Pairs = []string{"Dreamshaper"} })
+	u, w, service := s.user(1000, 0), s.user(1000, horde.Trusted), s.user(1000, horde.Service)
+	s.want(s.popAs("image", w, "dreamer", nil), http.StatusOK)
+	worker := s.workerID(w, "dreamer")
+	limited := s.share(u, fields{"max_image_pixels": 4096})
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		name, method, path string
+		as                 account
+		body               fields
+		status             int
+		rc, field          string
+	}{
+		{"a NUL in params", "POST", "/generate/async", u, fields{"params": fields{"seed": "a\x00"}}, 400, "NulByteInPayload", ""},
+		{"a NUL in a model's name", "POST", "/generate/text/async", u, fields{"models": []string{"abc\x00"}}, 400, "NulByteInPayload", ""},
+		{"a model of 256 characters", "POST", "/generate/async", u, fields{"models": []string{long(256)}}, 400, "", "models.0"},
+		{"a proxied account of 256 characters", "POST", "/generate/async", service, fields{"proxied_account": long(256)}, 400, "", "proxied_account"},
+		{"a webhook of 1025 characters", "POST", "/generate/text/async", u, fields{"webhook": "https://" + long(1017)}, 400, "", "webhook"},
+		{"an extra text without a reference", "POST", "/generate/async", u, fields{"params": fields{"workflow": "qr_code", "extra_texts": []fields{{"text": "a"}}}}, 400, "", "*"},
+		{"an extra image without an image", "POST", "/generate/async", u, fields{"extra_source_images": []fields{{"strength": 1}}}, 400, "", "*"},
+		{"a comparison without n", "POST", "/generate/async", u, fields{"models": []string{"Dreamshaper"}}, 400, "BetaComparisonFault", ""},
+		{"more than a shared key allows", "POST", "/generate/async", limited, nil, 400, "BadRequest", ""},
+		{"a downgrade for any model", "POST", "/generate/async", s.user(0, 0), fields{"models": []string{}, "allow_downgrade": true, "params": fields{"steps": 100, "width": 2048, "height": 2048}}, 202, "", ""},
+		{"a dry run of an unknown model", "POST", "/generate/text/async", u, fields{"models": []string{"nobody/knows"}, "dry_run": true}, 200, "", ""},
+		{"a submit with an unknown key", "POST", "/generate/submit", account{0, "bogus"}, fields{"id": "JOB", "generation": "R2", "seed": 1}, 401, "InvalidAPIKey", ""},
+		{"a text submit with an unknown key", "POST", "/generate/text/submit", account{0, "bogus"}, fields{"id": "TEXT", "generation": "x"}, 401, "InvalidAPIKey", ""},
+		{"a profane name of a worker", "PUT", "/workers/" + worker, w, fields{"name": "fuck you"}, 400, "ProfaneWorkerName", ""},
+		{"a message to all workers", "POST", "/workers/messages", w, fields{"message": "hello"}, 400, "BadRequest", ""},
+		{"a message without an end", "POST", "/workers/messages", w, fields{"message": "hello", "worker_id": worker, "expiry": nil}, 400, "", "expiry"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			body := c.body
+			if strings.HasSuffix(c.path, "/async") {
+				body = fields{"prompt": "x"}.with(c.body)
+			}
+			switch body["id"] {
+			case "JOB":
+				s.image(u, `{"prompt":"x","models":["Deliberate"]}`)
+				body["id"] = s.job(s.popImage(w, "dreamer", nil))
+			case "TEXT":
+				s.text(u, `{"prompt":"x"}`)
+				body["id"] = s.job(s.popText(w, "scribe", nil))
+			}
+			a := s.call(c.method, c.path, c.as, body)
+			switch {
+			case c.status < 300:
+				s.want(a, c.status)
+			case c.field == "*":
+				s.isRefusal(s.want(a, c.status))
+			case c.field != "":
+				s.invalid(a, c.field)
+			default:
+				s.refused(a, c.status, c.rc)
+			}
+		})
+	}
+}
+
 // What a model wants: errors chapter, section 7. A warning never refuses, and counts for styles too.
 func TestModelsWarn(t *testing.T) {
 	t.Parallel()

@@ -87,6 +87,7 @@ func TestB045WhatWasSentIsGoneOnce(t *testing.T) {
 
 func TestTransfersAreRefused(t *testing.T) {
 	t.Parallel()
+	example(t, "kudos", 19)
 	s := open(t)
 	rich, poor, flagged := s.user(1000, 0), s.user(0, 0), s.user(1000, horde.Flagged)
 	school, gone := s.user(1000, horde.Education), s.user(1000, horde.Deleted)
@@ -166,7 +167,11 @@ func TestAwards(t *testing.T) {
 	s.refused(award(account{0, "bogus"}, "u#3", 5), http.StatusUnauthorized, "InvalidAPIKey")
 	s.refused(award(mod, "u#3", 5), http.StatusForbidden, "NotAllowedAwards")
 	s.refused(award(first, "u#99", 5), http.StatusBadRequest, "InvalidAwardUsername")
-	s.refused(award(first, "Anonymous#0", 5), http.StatusBadRequest, "KudosAwardToAnon")
+	for _, name := range []string{"Anonymous#0", "x#0"} {
+		s.refused(award(first, name, 5), http.StatusBadRequest, "KudosAwardToAnon")
+	}
+	s.shows(s.want(award(first, "someone#"+u.id.String(), 5), http.StatusOK), fields{"awarded": 5.0})
+	s.want(award(first, u.id.String(), -5), http.StatusOK)
 	s.refused(award(first, flagged.id.String(), 5), http.StatusBadRequest, "TargetAccountFlagged")
 	s.shows(s.want(award(first, "u#"+u.id.String(), 50), http.StatusOK), fields{"awarded": 50.0})
 	s.shows(s.want(award(first, "u#"+u.id.String(), -20), http.StatusOK), fields{"awarded": -20.0})

@@ -28,7 +28,7 @@ func TestANodeThatIsGoneCostsNothing(t *testing.T) {
 				}
 				began := time.Now()
 				a := ask4(t, "POST", leader.url+textPath, `{"prompt":"x","dry_run":true}`, "apikey", horde.AnonymousKey)
-				if took := time.Since(began); a.status != http.StatusOK || took > 3*time.Second {
+				if took := time.Since(began); a.status != http.StatusOK || took > 10*time.Second {
 					t.Errorf("call %d: %d %s after %v", i, a.status, a.text, took)
 				}
 			}
