@@ -29,6 +29,7 @@ var (
 	integer = kind{[]string{`"5"`, `true`, `[]`, `{}`, `null`, `5.5`, `1e400`, `-1e400`, `9223372036854775808`, `1e-3`}}
 	number  = kind{[]string{`"5"`, `true`, `[]`, `{}`, `null`, `1e400`}}
 	boolean = kind{[]string{`"true"`, `1`, `0`, `[]`, `{}`, `null`}}
+	mode    = kind{[]string{`"true"`, `[]`, `{}`, `2`}} // 0 and 1 are taken, and null is none
 	texts   = kind{[]string{`"a"`, `5`, `true`, `{}`, `null`}}
 	objects = kind{[]string{`"a"`, `5`, `true`, `{}`, `null`}}
 	object  = kind{[]string{`"a"`, `5`, `true`, `[]`, `null`}}
@@ -159,7 +160,7 @@ func TestEveryFieldWrongInTurn(t *testing.T) {
 			{"admin_comment", text, lengths(5, 500)}, {"public_workers", boolean, nil}, {"username", text, lengths(3, 100)}, {"contact", text, lengths(5, 500)},
 			{"generate_proxy_passkey", boolean, nil}, {"undelete", boolean, nil},
 		}},
-		{"modes", "PUT", "/status/modes", mod, `{"raid_mode":false}`, []field{{"maintenance_mode", boolean, nil}, {"invite_only_mode", boolean, nil}, {"raid_mode", boolean, nil}}},
+		{"modes", "PUT", "/status/modes", mod, `{"raid_mode":false}`, []field{{"maintenance_mode", mode, nil}, {"invite_only_mode", mode, nil}, {"raid_mode", mode, nil}}},
 	} {
 		t.Run(e.name, func(t *testing.T) {
 			s := s.in(t)

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -307,7 +308,8 @@ func TestRatings10WhatTheServiceAnswers(t *testing.T) {
 	var status atomic.Int64
 	var body atomic.Value
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if status.Load() == 0 { // no answer
+		io.Copy(io.Discard, r.Body) // after which it is seen that the caller has left
+		if status.Load() == 0 {     // no answer
 			select {
 			case <-r.Context().Done():
 			case <-time.After(10 * time.Second):
