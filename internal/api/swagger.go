@@ -12,7 +12,11 @@ import (
 	"horde/internal/api/schema"
 )
 
-// Info is what the documents tell about the server.
+// Version is that of the interface, as its documents and the service information tell it. The version of the program is in the
+// heartbeat.
+const Version = "2.5"
+
+// Info is what a document tells about itself.
 type Info struct {
 	Version string
 	// Title and Description are those of the OpenAPI document; empty means those of the AI Horde.

@@ -440,7 +440,7 @@ func (n *Node) openLocal(status func() string, readyz http.HandlerFunc, vitals f
 	if err := n.openBoard(router); err != nil {
 		return nil, nil, err
 	}
-	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
+	if err := router.MountDocuments(api.Info{Version: api.Version}); err != nil {
 		return nil, nil, fmt.Errorf("describe the API: %w", err)
 	}
 	if n.Pages != nil {

@@ -312,7 +312,7 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 	if err := n.openBoard(router); err != nil {
 		return err
 	}
-	if err := router.MountDocuments(api.Info{Version: n.Version}); err != nil {
+	if err := router.MountDocuments(api.Info{Version: api.Version}); err != nil {
 		return fmt.Errorf("describe the API: %w", err)
 	}
 	if served, ok := images.(http.Handler); ok { // S3 is its own server

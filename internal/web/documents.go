@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"horde/internal/api"
 	"horde/internal/bulletin"
 )
 
@@ -45,7 +46,6 @@ func (p *pages) mountDocuments() {
 const (
 	serviceInfoVersion = "0.2"
 	apiName            = "AI Horde API"
-	apiVersion         = "2.5"
 	apiBase            = "/api/v2"
 )
 
@@ -82,7 +82,7 @@ func (p *pages) serviceInfo(w http.ResponseWriter, req *http.Request) {
 		Version:  serviceInfoVersion,
 		Software: serviceSoftware{Name: p.Title, Version: p.Version, Repository: p.SourceURL, Homepage: base, Logo: logo},
 		API: map[string]serviceAPI{"aihorde": {
-			Name: apiName, Version: apiVersion, BaseURL: base + apiBase, RelURL: apiBase, Documentation: base + strings.TrimRight(apiPrefix, "/"),
+			Name: apiName, Version: api.Version, BaseURL: base + apiBase, RelURL: apiBase, Documentation: base + strings.TrimRight(apiPrefix, "/"),
 		}},
 	})
 	if err != nil {
