@@ -96,20 +96,34 @@ func load[M any](ctx context.Context, sources []string, builtin []byte, copies k
 	if len(sources) == 0 {
 		sources = []string{Builtin}
 	}
+	// Side by side: a server starts when the slowest has answered or was given up, not after the sum of all.
+	type answer struct {
+		list map[string]M
+		made time.Time
+		err  error
+	}
+	answers := make([]answer, len(sources))
+	var reading sync.WaitGroup
+	for i, source := range sources {
+		reading.Go(func() {
+			a := &answers[i]
+			a.list, a.made, a.err = loadOne(ctx, source, builtin, copies, parse)
+		})
+	}
+	reading.Wait()
 	l := &lists[M]{map[string]M{}, time.Now()}
 	var problems []error
-	for _, source := range sources {
-		list, made, err := loadOne(ctx, source, builtin, copies, parse)
-		if err != nil {
-			problems = append(problems, err)
+	for _, a := range answers {
+		if a.err != nil {
+			problems = append(problems, a.err)
 		}
-		if list == nil {
+		if a.list == nil {
 			return nil, errors.Join(problems...)
 		}
-		if made.Before(l.made) {
-			l.made = made
+		if a.made.Before(l.made) {
+			l.made = a.made
 		}
-		maps.Copy(l.models, list)
+		maps.Copy(l.models, a.list)
 	}
 	if len(l.models) == 0 {
 		return nil, errors.Join(append(problems, fmt.Errorf("%s: no models", redacted(sources[0])))...)
@@ -241,7 +255,8 @@ type Holder struct {
 	// imageMade and textMade are of when the lists in use are, in nanoseconds since 1970.
 	imageMade, textMade atomic.Int64
 
-	refresh sync.Mutex // held while the lists are loaded, so that an older load never replaces a newer one
+	refresh sync.Mutex  // held while the lists are loaded, so that an older load never replaces a newer one
+	failed  atomic.Bool // whether something was wrong at the last Refresh
 }
 
 // NewHolder returns a holder that has the lists of the program until the first Refresh. A nil log is the default one.
@@ -265,23 +280,29 @@ func (h *Holder) Reference() *horde.Reference { return h.current.Load() }
 
 // Refresh loads the lists anew. A kind whose lists cannot all be used keeps the models that it had, and the error says
 // why. Before a server answers anything it calls this once, and goes on whatever comes of it. With sources that do not
-// answer it takes up to 20 seconds for each.
+// answer it takes up to 20 seconds.
 func (h *Holder) Refresh(ctx context.Context) error {
 	h.refresh.Lock()
 	defer h.refresh.Unlock()
 	next := *h.current.Load()
+	var text *lists[horde.TextModel]
+	var errText error
+	var reading sync.WaitGroup
+	reading.Go(func() { text, errText = h.sources.text(ctx) })
 	image, errImage := h.sources.image(ctx)
+	reading.Wait()
 	if image != nil {
 		next.Image = image.models
 		h.imageMade.Store(image.made.UnixNano())
 	}
-	text, errText := h.sources.text(ctx)
 	if text != nil {
 		next.Text = text.models
 		h.textMade.Store(text.made.UnixNano())
 	}
 	h.current.Store(&next)
-	return errors.Join(errImage, errText)
+	err := errors.Join(errImage, errText)
+	h.failed.Store(err != nil)
+	return err
 }
 
 // Age is how old the lists of a kind are that are in use: since they were last read from their sources or, before they ever
@@ -294,10 +315,13 @@ func (h *Holder) Age(k horde.Kind) time.Duration {
 	return time.Since(time.Unix(0, made.Load()))
 }
 
-// Run refreshes the reference every RefreshEvery and, after a failure, every RetryEvery until it works. It logs what goes wrong
-// once, as long as that stays the same. It returns when ctx is done.
+// Run refreshes the reference every RefreshEvery and, after a failure, that of the first Refresh too, every RetryEvery until it
+// works. It logs what goes wrong once, as long as that stays the same. It returns when ctx is done.
 func (h *Holder) Run(ctx context.Context) {
 	pause, told := RefreshEvery, ""
+	if h.failed.Load() {
+		pause = RetryEvery
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -340,6 +340,62 @@ func TestRunRefreshesEveryHourAndStops(t *testing.T) {
 	}
 }
 
+// A server that started without its list has it soon, not after an hour.
+func TestRunTriesAgainSoonAfterAStartWithoutAList(t *testing.T) {
+	t.Parallel()
+	image := filepath.Join(t.TempDir(), "image.json")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		h := NewHolder(Sources{Image: []string{image}}, slog.New(slog.DiscardHandler))
+		if err := h.Refresh(ctx); err == nil {
+			t.Error("no error")
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); h.Run(ctx) }()
+		if err := os.WriteFile(image, []byte(oneModel), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(RetryEvery + time.Second)
+		synctest.Wait()
+		if !h.Reference().Known(horde.Image, "m") {
+			t.Error("not tried again after a failed start")
+		}
+		cancel()
+		<-done
+	})
+}
+
+// Lists that hang are waited for side by side.
+func TestSourcesAreReadSideBySide(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	all := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if calls.Add(1) == 4 {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-req.Context().Done():
+		}
+		if strings.HasPrefix(req.URL.Path, "/image") {
+			_, _ = io.WriteString(w, oneModel)
+		} else {
+			_, _ = io.WriteString(w, `{"t": {"parameters": 1e9}}`)
+		}
+	}))
+	defer server.Close()
+	h := NewHolder(Sources{
+		Image: []string{server.URL + "/image1", server.URL + "/image2"}, Text: []string{server.URL + "/text1", server.URL + "/text2"},
+	}, slog.New(slog.DiscardHandler))
+	if err := h.Refresh(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := calls.Load(); got != 4 {
+		t.Errorf("%d calls: a list waited for another", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(oneModel))
 	f.Add([]byte(`{"a/b": {"parameters": 7e9}}`))
