@@ -28,6 +28,7 @@ import (
 	"horde/internal/modelref"
 	"horde/internal/moderation"
 	"horde/internal/node"
+	"horde/internal/ratings"
 	"horde/internal/trace"
 	"horde/internal/web"
 	"horde/internal/worker"
@@ -289,7 +290,7 @@ func (f *serverFlags) node() (node.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Pages = f.pages(sessionKey, logins)
+	cfg.Pages, cfg.RatingsPages = f.pages(sessionKey, logins), f.ratingsPages
 	for _, list := range []struct {
 		flag string
 		in   []string
@@ -382,9 +383,17 @@ func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*n
 		web.Mount(web.Site{
 			Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
 			Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board, NoAnonymous: n.NoAnonymous,
-			Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log,
+			Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log, Ratings: n.RatingsPath(),
 		}, r)
 	}
+}
+
+// ratingsPages are those of the ratings service.
+func (f *serverFlags) ratingsPages(n *node.Node, r *api.Router, prefix string) {
+	web.MountRatings(web.Site{
+		Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, Board: n.Board, NoAnonymous: n.NoAnonymous,
+		ImageOrigins: n.RatingsOrigins(), Log: n.Log,
+	}, r, prefix, prefix+ratings.DocumentPath)
 }
 
 func truthy(s string) bool {

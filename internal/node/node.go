@@ -389,6 +389,22 @@ func (n *Node) ratingsAddress() string {
 	return strings.TrimRight(n.PublicURL, "/") + ratingsPrefix
 }
 
+// RatingsPath is where people rate images, a path on the address of the horde, or empty.
+func (n *Node) RatingsPath() string {
+	if n.opinions == nil {
+		return ""
+	}
+	return ratingsPrefix
+}
+
+// RatingsOrigins are the origins that images to rate come from, as far as they are not that of the page.
+func (n *Node) RatingsOrigins() []string {
+	if at := n.ratingsAddress(); n.RatingsHost != "" && at != "" {
+		return []string{at}
+	}
+	return nil
+}
+
 // withRatings serves the ratings service below its prefix, and where a call is for its host.
 func (n *Node) withRatings(next http.Handler) (http.Handler, error) {
 	if n.opinions == nil {

@@ -11,10 +11,14 @@ import (
 	"os"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/gofont/gobold"
+	"golang.org/x/image/font/gofont/goitalic"
+	"golang.org/x/image/font/gofont/gomonobold"
+	"golang.org/x/image/font/gofont/gosmallcaps"
 	"golang.org/x/image/font/opentype"
 	"golang.org/x/image/math/fixed"
 	"zombiezen.com/go/sqlite"
@@ -153,6 +157,9 @@ func (s *Service) choose(w *who, p *popped, dataset, model string, now time.Time
 // captchaTexts say what to do, with the number behind.
 var captchaTexts = []string{"You must rate this image ", "Rate this image ", "Please give this one a ", "Bewerte dieses Bild mit ", "Notez cette image ", "Califica esta imagen con "}
 
+// captchaFonts are what these texts are written in.
+var captchaFonts = [][]byte{gobold.TTF, goitalic.TTF, gomonobold.TTF, gosmallcaps.TTF}
+
 const captchaPixels = 3072 * 3072 // of an image that is drawn on, at most
 
 // drawCaptcha draws on a copy of an image which rating it must get.
@@ -165,12 +172,12 @@ func (s *Service) drawCaptcha(ctx context.Context, from, to string, number int) 
 	if err != nil {
 		return err
 	}
-	parsed, err := opentype.Parse(gobold.TTF)
+	parsed, err := opentype.Parse(captchaFonts[rand.IntN(len(captchaFonts))])
 	if err != nil {
 		return err
 	}
 	text, width := captchaTexts[rand.IntN(len(captchaTexts))]+strconv.Itoa(number), m.Bounds().Dx()
-	face, err := opentype.NewFace(parsed, &opentype.FaceOptions{Size: float64(width) / float64(len(text)) * (1.1 + 0.4*rand.Float64()), DPI: 72})
+	face, err := opentype.NewFace(parsed, &opentype.FaceOptions{Size: float64(width) / float64(utf8.RuneCountInString(text)) * (1.1 + 0.4*rand.Float64()), DPI: 72})
 	if err != nil {
 		return err
 	}

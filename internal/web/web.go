@@ -53,6 +53,8 @@ type Site struct {
 	SignUpWork int
 	// Board has the documents; nil shows none.
 	Board *bulletin.Board
+	// Ratings is the path of the page on which people rate images, empty for none: see [MountRatings].
+	Ratings string
 	// LogoURL is a picture of the horde, for serviceinfo.
 	LogoURL string
 	// Landing makes a front page in place of the built-in one; nil leaves that. NoHome serves neither.
@@ -92,14 +94,12 @@ func Mount(s Site, r *api.Router) {
 		}
 		r.Mount(page.path, LimitsPage, p.show(page.template))
 	}
-	mountReference(r, s.Title)
+	mountReference(r, s.Title, "/api", api.OpenAPIPath)
 	p.mountDocuments()
 	if s.Accounts != nil {
 		p.mountPeople()
 	}
-	r.Mount("/assets/{file}", nil, http.HandlerFunc(p.serveAsset))
-	r.Mount("/favicon.ico", nil, http.HandlerFunc(serveFavicon))
-	r.Mount("/robots.txt", nil, http.HandlerFunc(serveRobots))
+	p.mountFiles()
 	r.SetErrorPage(p.refuse)
 }
 
@@ -107,7 +107,7 @@ func Mount(s Site, r *api.Router) {
 var sources embed.FS
 
 // templates are the pages by name, each inside the layout.
-var templates = parse("home", "register", "registered", "workers", "api", "refusal", "login", "profile", "transfer", "document", "moderation")
+var templates = parse("home", "register", "registered", "workers", "api", "refusal", "login", "profile", "transfer", "document", "moderation", "rate", "ratings-api")
 
 func parse(names ...string) map[string]*template.Template {
 	all := make(map[string]*template.Template, len(names))
@@ -124,6 +124,8 @@ type pages struct {
 	router     *api.Router
 	policy     []string
 	operations []group
+	// prefix is what the pages of the ratings service are below, and horde the address of all other pages where that is another one.
+	prefix, horde string
 
 	// Of people; nil where there are no accounts.
 	sealer  *login.Sealer
@@ -137,6 +139,15 @@ type view struct {
 	NoAnonymous               bool
 	// Base is where the horde is reached, without a slash at the end; Path the page's own.
 	Base, Path string
+	// Home is what paths of the horde's own pages begin with: nothing, but on another host.
+	Home string
+	// Ratings is the page on which people rate images, empty for none.
+	Ratings string
+	// Of the ratings service: its API, its images and what tells of the API, as paths, and the API of the horde, empty where that
+	// is not known. Then what can be chosen.
+	RatingsAPI, RatingsImages, RatingsDocs, HordeAPI string
+	Ratings10                                        []string
+	Artifacts                                        []ratingChoice
 	// Demos are the models that are no models.
 	Demos      string
 	Operations []group
@@ -173,15 +184,21 @@ type view struct {
 }
 
 func (p *pages) view(req *http.Request) view {
-	return view{
+	v := view{
 		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, NoAnonymous: p.NoAnonymous, Base: p.base(req), Path: req.URL.Path,
 		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName, Documents: p.Board != nil,
+		Home: p.horde, Ratings: p.Ratings, RatingsAPI: p.prefix + "/api/v1", RatingsImages: p.prefix + "/images/", RatingsDocs: p.prefix + "/api",
+		Ratings10: ratingMarks, Artifacts: artifactChoices,
 	}
+	if p.prefix != "" || p.horde != "" {
+		v.HordeAPI = p.horde + "/api/v2"
+	}
+	return v
 }
 
 // base is the address of the horde as the visitor sees it.
 func (p *pages) base(req *http.Request) string {
-	if p.PublicURL != "" {
+	if p.PublicURL != "" && p.horde == "" {
 		return p.PublicURL
 	}
 	scheme := "http://"
@@ -256,7 +273,7 @@ const apiPrefix = "/api/"
 
 // refuse writes a refusal as a page for people with a browser, outside of the API.
 func (p *pages) refuse(w http.ResponseWriter, req *http.Request, e *refusal) bool {
-	if strings.HasPrefix(req.URL.Path, apiPrefix) || !strings.Contains(req.Header.Get("Accept"), "text/html") {
+	if strings.HasPrefix(req.URL.Path, p.prefix+apiPrefix) || !strings.Contains(req.Header.Get("Accept"), "text/html") {
 		return false
 	}
 	v := p.view(req)
