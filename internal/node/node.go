@@ -8,6 +8,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,6 +123,10 @@ type Config struct {
 	RatingsURL, RatingsSecret string
 	// RatingsService runs a ratings service in this program, under /ratings and, where RatingsHost names one, as a host of its own.
 	RatingsService bool
+	// RatingsNSFW is the limit below which the service hands out images: see [ratings.Config]. 0 means 0.5. Countries is a file in the
+	// format of MaxMind by which it knows where its raters are; empty for none.
+	RatingsNSFW float64
+	Countries   string
 	// RatingsPages adds pages to the ratings service where it is served below a prefix; nil adds none.
 	RatingsPages func(n *Node, r *api.Router, prefix string)
 	RatingsHost  string
@@ -154,6 +159,7 @@ type Node struct {
 	router  *api.Router
 	// opinions is the ratings service, nil for none.
 	opinions *ratings.Service
+	atlas    *ratings.Atlas
 	metrics  net.Listener // nil: none
 	watch    *watch
 	runners  []func(context.Context)
@@ -353,7 +359,16 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 	if !n.RatingsService {
 		return nil
 	}
+	var country func(netip.Addr) string
+	if n.Countries != "" {
+		atlas, err := ratings.OpenAtlas(n.Countries)
+		if err != nil {
+			return err
+		}
+		n.atlas, country = atlas, atlas.Country
+	}
 	n.opinions, err = ratings.Open(ctx, ratings.Config{
+		NSFW: cmp.Or(n.RatingsNSFW, 0.5), Country: country,
 		Dir: filepath.Join(n.Data, "ratings"), URL: n.ratingsAddress(), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
 		Rater: func(ctx context.Context, key string) (engine.Rater, error) { return n.Engine.RaterOf(ctx, key) },
 		Pay: func(ctx context.Context, service string, no int64, id horde.UserID, amount horde.Kudos) error {
@@ -602,6 +617,9 @@ func (n *Node) Close() error {
 	var errs []error
 	if n.opinions != nil {
 		errs = append(errs, n.opinions.Close())
+	}
+	if n.atlas != nil {
+		errs = append(errs, n.atlas.Close())
 	}
 	if n.bucket != nil {
 		errs = append(errs, n.bucket.Close())

@@ -128,7 +128,7 @@ func (s *Service) choose(w *who, p *popped, dataset, model string, now time.Time
 		groups[0], groups[1] = groups[1], groups[0]
 	}
 	const (
-		free = ` from images i where dataset = ?1 and active = 1 and (?3 = '' or model = ?3)
+		free = ` from images i where dataset = ?1 and active = 1 and nsfw < ?4 and (?3 = '' or model = ?3)
 			and not exists (select 1 from ratings r where r.image = i.id and r.rater = ?2)
 			and not exists (select 1 from pops p where p.image = i.id and p.rater = ?2 and p.done = 0)`
 		few = ` and rating_count + (select count(*) from pops p where p.image = i.id and p.done = 0) < 5 and `
@@ -137,14 +137,14 @@ func (s *Service) choose(w *who, p *popped, dataset, model string, now time.Time
 	for _, group := range groups {
 		for _, from := range []float64{s.random(), 0} {
 			if p.ID == "" {
-				if err := s.do("select id, url"+free+few+group+" and rand >= ?4 order by rating_count desc, rand limit 1", take, dataset, w.key, model, from); err != nil {
+				if err := s.do("select id, url"+free+few+group+" and rand >= ?5 order by rating_count desc, rand limit 1", take, dataset, w.key, model, s.NSFW, from); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	if p.ID == "" {
-		if err := s.do("select id, url"+free+" and rating_count >= 5 order by rating_count, rand limit 1", take, dataset, w.key, model); err != nil {
+		if err := s.do("select id, url"+free+" and rating_count >= 5 order by rating_count, rand limit 1", take, dataset, w.key, model, s.NSFW); err != nil {
 			return err
 		}
 	}

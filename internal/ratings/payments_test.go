@@ -4,6 +4,7 @@ package ratings
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -125,5 +126,59 @@ func TestAnOldCopyOfTheDatabaseLosesNoPayment(t *testing.T) {
 		if horde1.paid[user] != want {
 			t.Errorf("user %d was paid %v, want %v", user, horde1.paid[user], want)
 		}
+	}
+}
+
+// Who is purged by a moderator loses what was paid within a week, once; who withdraws the own ratings keeps it.
+func TestPurgeTakesBack(t *testing.T) {
+	t.Parallel()
+	horde1 := newTill()
+	s := openIn(t, t.TempDir(), horde1)
+	settle := func() {
+		t.Helper()
+		if err := s.Settle(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.earned(5)
+	s.earned(6)
+	settle()
+	if err := s.change(func() error { return s.do("update payments set created = created - 8 * 86400", nil) }); err != nil {
+		t.Fatal(err)
+	}
+	s.earned(5)
+	s.earned(5)
+	s.earned(6)
+	settle()
+	if got := s.call("DELETE", "/user/ratings/6", "6", "", http.StatusOK); got["excluded"] != 2.0 || got["reversed"] != 0.0 {
+		t.Errorf("withdrawing: %v", got)
+	}
+	if got := s.call("DELETE", "/user/ratings/5", "1", "", http.StatusOK); got["excluded"] != 3.0 || got["reversed"] != 10.0 {
+		t.Errorf("purging: %v", got)
+	}
+	if got := s.call("DELETE", "/user/ratings/5", "1", "", http.StatusOK); got["excluded"] != 0.0 || got["reversed"] != 0.0 {
+		t.Errorf("purging again: %v", got)
+	}
+	settle()
+	settle()
+	for user, want := range map[horde.UserID]horde.Kudos{5: 5_00, 6: 10_00} {
+		if horde1.paid[user] != want {
+			t.Errorf("user %d has %v, want %v", user, horde1.paid[user], want)
+		}
+	}
+}
+
+// Images are handed out only below the limit.
+func TestTheLimitOfNSFW(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	hidden := uuid.NewString()
+	if err := s.change(func() error { return s.addImage(horde.SharedImage{ID: hidden, NSFW: true}, time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	s.call("GET", "/rating/new", "7", "", http.StatusNotFound)
+	s.NSFW = 1.1
+	if got := s.call("GET", "/rating/new", "7", "", http.StatusOK); got["id"] != hidden {
+		t.Errorf("with another limit: %v", got)
 	}
 }

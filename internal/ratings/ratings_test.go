@@ -70,7 +70,7 @@ func openIn(t *testing.T, dir string, paying *till) *service {
 	s := &service{t: t, till: paying}
 	var err error
 	s.Service, err = Open(t.Context(), Config{
-		Dir: dir, Codec: picture.NewCodec(1), NoLimits: true, Secret: "hush", Log: slog.New(slog.DiscardHandler),
+		Dir: dir, Codec: picture.NewCodec(1), NoLimits: true, NSFW: 0.5, Secret: "hush", Log: slog.New(slog.DiscardHandler),
 		Rater: func(_ context.Context, key string) (engine.Rater, error) {
 			if key == horde.AnonymousKey {
 				return engine.Rater{Name: "Anonymous#0"}, nil

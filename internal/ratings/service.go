@@ -78,20 +78,24 @@ type Config struct {
 	Secret string
 	// NoLimits takes any number of calls.
 	NoLimits bool
-	Codec    *picture.Codec
-	Log      *slog.Logger
+	// NSFW is the limit below which images are handed out: 0 for one that is safe, 1 for one whose request allowed what is not.
+	NSFW  float64
+	Codec *picture.Codec
+	Log   *slog.Logger
 }
 
 // Service keeps what people think of images. All methods are safe for concurrent use.
 type Service struct {
 	Config
-	mu      sync.Mutex // guards conn
-	paying  sync.Mutex // held while payments are made, for they are made in order; taken before mu
-	conn    *sqlite.Conn
-	shared  chan horde.SharedImage // to be copied by Run
-	limiter *limit.Limiter
-	dataset string // of images that hordes shared
-	random  func() float64
+	mu     sync.Mutex // guards conn
+	paying sync.Mutex // held while payments are made, for they are made in order; taken before mu
+	conn   *sqlite.Conn
+	// exporting is held while exports are written; taken before mu.
+	exporting sync.Mutex
+	shared    chan horde.SharedImage // to be copied by Run
+	limiter   *limit.Limiter
+	dataset   string // of images that hordes shared
+	random    func() float64
 }
 
 // Open opens a service, with an empty data set of shared images at first. Close releases it.
@@ -190,9 +194,9 @@ func (s *Service) keep(ctx context.Context, image horde.SharedImage) error {
 }
 
 func (s *Service) addImage(i horde.SharedImage, now time.Time) error {
-	return s.do(`insert or ignore into images (id, dataset, url, model, prompt, width, height, seed, steps, sampler, cfg, pipeline, rand, created)
-		values (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, nil, i.ID, s.dataset, i.Model, i.Prompt, i.Width, i.Height, i.Seed, i.Steps,
-		i.Sampler, i.CFG, i.Pipeline, mathrand.Float64(), now.Unix())
+	return s.do(`insert or ignore into images (id, dataset, url, model, prompt, width, height, seed, steps, sampler, cfg, pipeline, nsfw, rand, created)
+		values (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, nil, i.ID, s.dataset, i.Model, i.Prompt, i.Width, i.Height, i.Seed, i.Steps,
+		i.Sampler, i.CFG, i.Pipeline, i.NSFW, mathrand.Float64(), now.Unix())
 }
 
 // indented is JSON for people.

@@ -76,21 +76,22 @@ func flat(latest []int) bool {
 }
 
 // judge works out the correlation and the flags of everybody who rated since a time. What a flagged rater was to get becomes void.
+// Each rater is a change of its own, so that nobody waits for all of them.
 func (s *Service) judge(since time.Time) error {
-	return s.change(func() error {
-		users := map[string]int64{}
-		if err := s.do(`select rater, user_id from ratings where created >= ?1 union select rater, 0 from repeats where created >= ?1`, func(r *sqlite.Stmt) {
+	users := map[string]int64{}
+	if err := s.change(func() error {
+		return s.do(`select rater, user_id from ratings where created >= ?1 union select rater, 0 from repeats where created >= ?1`, func(r *sqlite.Stmt) {
 			users[r.ColumnText(0)] = max(users[r.ColumnText(0)], r.ColumnInt64(1))
-		}, since.Unix()); err != nil {
+		}, since.Unix())
+	}); err != nil {
+		return err
+	}
+	for key, user := range users {
+		if err := s.change(func() error { return s.judgeRater(key, user) }); err != nil {
 			return err
 		}
-		for key, user := range users {
-			if err := s.judgeRater(key, user); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (s *Service) judgeRater(key string, user int64) error {
@@ -140,11 +141,11 @@ func (s *Service) repeat(w *who, p *popped, dataset, model string, now time.Time
 	}
 	first := 0
 	if err := s.do(`select i.id, i.url, r.rating from ratings r join images i on i.id = r.image where r.rater = ?1 and r.created <= ?2 and r.source = 'pop'
-		and i.dataset = ?3 and i.active = 1 and (?4 = '' or i.model = ?4)
+		and i.dataset = ?3 and i.active = 1 and i.nsfw < ?5 and (?4 = '' or i.model = ?4)
 		and not exists (select 1 from repeats q where q.rater = ?1 and q.image = i.id)
 		and not exists (select 1 from pops p where p.rater = ?1 and p.image = i.id and p.done = 0) order by random() limit 1`, func(r *sqlite.Stmt) {
 		*p, first = popped{r.ColumnText(0), r.ColumnText(1), dataset}, r.ColumnInt(2)
-	}, w.key, now.Add(-repeatAfter).Unix(), dataset, model); err != nil || p.ID == "" {
+	}, w.key, now.Add(-repeatAfter).Unix(), dataset, model, s.NSFW); err != nil || p.ID == "" {
 		return err
 	}
 	return s.do("insert or replace into pops (rater, image, kind, answer, created) values (?, ?, 'repeat', ?, ?)", nil, w.key, p.ID, first, now.Unix())

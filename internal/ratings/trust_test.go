@@ -82,13 +82,20 @@ func TestFlags(t *testing.T) {
 		t.Errorf("moderators see %v", got)
 	}
 	s.call("GET", "/user/flagged", "14", "", http.StatusForbidden)
-	rows, _, _, err := s.rows(time.Now())
+	rows, err := s.exportedRatings()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := weight(corr["u:10"], false, false, false, 0); math.Abs(rows[0].Weight-want) > 1e-9 || want < 0.7 {
 		t.Errorf("the weight of who agrees is %v, want %v", rows[0].Weight, want)
 	}
+}
+
+// exportedRatings are the rows that an export has now.
+func (s *service) exportedRatings() (list []ratingRow, _ error) {
+	return list, s.snapshot(s.t.Context(), time.Now(), func(x *snapshot) error {
+		return x.ratings(func(r *ratingRow) error { list = append(list, *r); return nil })
+	})
 }
 
 func TestFlat(t *testing.T) {
@@ -238,7 +245,7 @@ func TestRemoval(t *testing.T) {
 	}
 	s.call("DELETE", "/user/ratings/9", "8", "", http.StatusForbidden)
 	s.call("DELETE", "/user/ratings/9", "9", "", http.StatusOK)
-	before, _, _, err := s.rows(time.Now())
+	before, err := s.exportedRatings()
 	if err != nil || len(before) != 2 {
 		t.Fatalf("%d rows, %v", len(before), err)
 	}
@@ -248,7 +255,7 @@ func TestRemoval(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	after, _, _, err := s.rows(time.Now())
+	after, err := s.exportedRatings()
 	if err != nil || len(after) != 2 || after[0].UserID == before[0].UserID || after[1].UserID != before[1].UserID {
 		t.Errorf("after an account was erased: %+v, %v", after, err)
 	}
