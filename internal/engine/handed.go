@@ -44,9 +44,9 @@ type handed struct {
 // handedImage is an image of a set with all that is known of it.
 type handedImage struct {
 	horde.SharedImage
-	ID       string `json:"id"`
-	Pipeline string `json:"pipeline,omitempty"`
-	NSFW     bool   `json:"nsfw,omitempty"`
+	ID       string  `json:"id"`
+	Pipeline string  `json:"pipeline,omitempty"`
+	NSFW     float64 `json:"nsfw,omitempty"`
 }
 
 func (s *state) addHanded(h *handed) {

@@ -139,7 +139,12 @@ func (e *Engine) sharedImage(r *request, j *job, o *horde.Order) (_ horde.Shared
 	s := horde.SharedImage{
 		ID: j.ID.String(), Prompt: o.Prompt, Width: q.Width, Height: q.Height, Steps: q.Steps, Sampler: q.Sampler, CFG: q.CFGScale,
 		Karras: q.Karras, PP: append([]string{}, q.PostProcessing...), Set: r.ID.String(), UserType: kind, Seed: j.Seed, Model: j.Model,
-		NSFW: o.NSFW,
+	}
+	if o.NSFW {
+		s.NSFW = horde.AllowedNSFW
+	}
+	if slices.ContainsFunc(j.Metadata, horde.Metadata.IsNSFW) {
+		s.NSFW = 1
 	}
 	if p := e.shown[r.ID]; p != nil && o.Pair {
 		if n, known := p.Pipelines[s.ID]; known {

@@ -155,6 +155,9 @@ func (s Sharing) Shares(o *Order, u *User, asked bool) bool {
 	return s == SharingOptIn && asked
 }
 
+// AllowedNSFW is the NSFW of an image whose request allowed what is not for everybody, of which its worker said nothing.
+const AllowedNSFW = 0.5
+
 // RatingSet is what the horde tells a ratings service of the images of one request.
 type RatingSet struct {
 	Set    string        `json:"set"`
@@ -202,6 +205,7 @@ type SharedImage struct {
 	Censored bool     `json:"censored"`
 	// Pipeline is empty but for a comparison.
 	Pipeline string `json:"-"`
-	// NSFW is whether the request allowed what is not for everybody.
-	NSFW bool `json:"-"`
+	// NSFW is how likely the image is not for everybody: 0 where the request did not allow that, [AllowedNSFW] where it did, and 1 where
+	// the worker says so.
+	NSFW float64 `json:"-"`
 }

@@ -134,6 +134,9 @@ type Metadata struct {
 	Ref   string `json:"ref,omitempty" maxLength:"255"`
 }
 
+// IsNSFW tells whether a worker found its image not to be safe for work, and left it as it is.
+func (m Metadata) IsNSFW() bool { return m.Type == "information" && m.Value == "nsfw" }
+
 // IsCSAM tells whether the worker reports the result.
 func (m Metadata) IsCSAM() bool { return m.Type == "censorship" && m.Value == "csam" }
 

@@ -173,11 +173,11 @@ func TestTheLimitOfNSFW(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	hidden := uuid.NewString()
-	if err := s.change(func() error { return s.addImage(horde.SharedImage{ID: hidden, NSFW: true}, time.Now()) }); err != nil {
+	if err := s.change(func() error { return s.addImage(horde.SharedImage{ID: hidden, NSFW: horde.AllowedNSFW}, time.Now()) }); err != nil {
 		t.Fatal(err)
 	}
 	s.call("GET", "/rating/new", "7", "", http.StatusNotFound)
-	s.NSFW = 1.1
+	s.NSFW = 1
 	if got := s.call("GET", "/rating/new", "7", "", http.StatusOK); got["id"] != hidden {
 		t.Errorf("with another limit: %v", got)
 	}

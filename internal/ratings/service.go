@@ -78,7 +78,7 @@ type Config struct {
 	Secret string
 	// NoLimits takes any number of calls.
 	NoLimits bool
-	// NSFW is the limit below which images are handed out: 0 for one that is safe, 1 for one whose request allowed what is not.
+	// NSFW is the limit below which images are handed out: see [horde.SharedImage].
 	NSFW  float64
 	Codec *picture.Codec
 	Log   *slog.Logger
