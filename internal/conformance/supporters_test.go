@@ -24,6 +24,7 @@ func (s *server) supports(source horde.SupportSource, list ...horde.Supporter) {
 // Worked example 19 of the accounts chapter, as far as it is not a table: a moderator with 5000 of their own and a plan.
 func TestAccounts19MonthlyKudosOfSupporters(t *testing.T) {
 	t.Parallel()
+	example(t, "accounts", 19)
 	inBubble(t, func(t *testing.T, s *server) {
 		time.Sleep(time.Hour) // not at the turn of a year
 		admin, watcher := s.user(0, 0), s.user(0, horde.Moderator)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/moderation"
 	"horde/internal/store"
 	"horde/internal/store/memory"
 )
@@ -28,6 +29,18 @@ func isUnavailable(err error) bool {
 	return errors.As(err, &refusal) && refusal.Status == horde.ErrUnavailable.Status && refusal.RetryAfter > 0
 }
 
+// breakable lets a record fail while the switch is on.
+func breakable(db *memory.Store) *atomic.Bool {
+	failing := new(atomic.Bool)
+	db.SetHook(func(context.Context, *store.Batch) memory.Outcome {
+		if failing.Load() {
+			return memory.Outcome{Err: errors.New("the disk is gone")}
+		}
+		return memory.Outcome{}
+	})
+	return failing
+}
+
 // TestAFailedCommitIsToldAndForgotten makes the record fail for a while: callers get 503, nothing of what they tried stays,
 // and the engine serves again by itself.
 func TestAFailedCommitIsToldAndForgotten(t *testing.T) {
@@ -39,14 +52,8 @@ func TestAFailedCommitIsToldAndForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer e.Close()
-		var failing atomic.Bool
+		failing := breakable(db)
 		failing.Store(true)
-		db.SetHook(func(context.Context, *store.Batch) memory.Outcome {
-			if failing.Load() {
-				return memory.Outcome{Err: errors.New("the disk is gone")}
-			}
-			return memory.Outcome{}
-		})
 		if err := submitText(e, horde.AnonymousKey); !isUnavailable(err) {
 			t.Errorf("submitting while the record cannot be written: %v, want 503 with a time to retry", err)
 		}
@@ -62,6 +69,59 @@ func TestAFailedCommitIsToldAndForgotten(t *testing.T) {
 		}
 		if err := submitText(e, horde.AnonymousKey); err != nil {
 			t.Errorf("submitting after the recovery: %v", err)
+		}
+	})
+}
+
+// TestReportsWithoutARecordPunishNobody is case B055: while nothing can be counted durably, refused prompts of an address are told
+// to come back later, and when it can again the address waits no longer than for one of them.
+func TestReportsWithoutARecordPunishNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := memory.New()
+		e, err := Open(t.Context(), Config{Store: db, Reference: noModels})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		ctx, addr := context.Background(), netip.MustParseAddr("203.0.113.7")
+		_, modKey, err := e.Register(ctx, NewUser{Name: "mod", OAuthID: "g_1", Roles: horde.Moderator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, key, err := e.Register(ctx, NewUser{Name: "somebody", OAuthID: "g_2", Kudos: 1000_00})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for word, kind := range map[string]moderation.FilterType{"zebracorn": moderation.UnderAge, "vermillex": moderation.Lewd} {
+			if _, err := e.AddFilter(ctx, modKey, moderation.Filter{Regex: word, Type: kind}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := func() error {
+			prompt, no := "zebracorn vermillex", false
+			_, err := e.SubmitImage(ctx, Caller{Key: key, Addr: addr}, &horde.ImageSubmission{Prompt: &prompt, ReplacementFilter: &no})
+			return err
+		}
+		failing := breakable(db)
+		failing.Store(true)
+		for range 20 {
+			if err := refused(); !isUnavailable(err) && !errors.Is(err, horde.ErrCorruptPrompt) && !errors.Is(err, horde.ErrTimeoutIP) {
+				t.Errorf("while nothing can be counted: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		failing.Store(false)
+		time.Sleep(5 * time.Second)
+		for i := range 2 { // nothing is left of the twenty
+			if err := refused(); !errors.Is(err, horde.ErrCorruptPrompt) {
+				t.Errorf("time %d after the recovery: %v, want that the prompt is refused", i+1, err)
+			}
+			list, err := e.AddressTimeouts(ctx, modKey, addr.String())
+			if want := (6*i + 3) * 60; err != nil || len(list) != 1 || list[0].Seconds != want {
+				t.Errorf("time %d: %+v, %v, want %d seconds", i+1, list, err, want)
+			}
+			time.Sleep(time.Duration(6*i+3) * time.Minute)
 		}
 	})
 }
