@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -54,10 +56,14 @@ func main() {
 // message is what a person needs to know of an error.
 func message(err error) string {
 	var refusal *horde.Error
-	if errors.As(err, &refusal) {
-		return refusal.Message
+	if !errors.As(err, &refusal) {
+		return err.Error()
 	}
-	return err.Error()
+	text := refusal.Message
+	for _, field := range slices.Sorted(maps.Keys(refusal.Fields)) {
+		text += fmt.Sprintf("; %s: %s", field, refusal.Fields[field])
+	}
+	return text
 }
 
 func run(args []string) error {
