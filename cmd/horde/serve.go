@@ -145,7 +145,7 @@ type serverFlags struct {
 	RatingsURL    string   `name:"ratings-url" env:"HORDE_RATINGS_URL" placeholder:"URL" help:"The API of a ratings service in another program, which gets what clients say of shared images: https://ratings.example/api/v1"`
 	Ratings       bool     `env:"HORDE_RATINGS" help:"Run a ratings service in this program, where people rate shared images, under /ratings. Not together with --database."`
 	RatingsHost   string   `env:"HORDE_RATINGS_HOST" placeholder:"NAME" help:"Serve the ratings service as this host, too: ratings.example"`
-	RatingsNSFW   float64  `name:"ratings-nsfw" env:"HORDE_RATINGS_NSFW" default:"0.5" placeholder:"LIMIT" help:"Hand out images to rate below this limit: 0 are those of requests that allow nothing which is not safe for work, 0.5 those of requests that do, 1 those of which the worker says so. 1.1 hands out all."`
+	RatingsNSFW   float64  `name:"ratings-nsfw" env:"HORDE_RATINGS_NSFW" default:"1" placeholder:"LIMIT" help:"Hand out images to rate below this limit: 0 are those of requests that allow nothing which is not safe for work, 0.5 those of requests that do, 1 those of which the worker says so. 1.1 hands out all."`
 	Countries     string   `env:"HORDE_COUNTRIES" placeholder:"FILE" type:"path" help:"A database of countries in the format of MaxMind (.mmdb), such as GeoLite2 or DB-IP, from which ratings get the country of their rater."`
 	RatingsSecret string   `env:"HORDE_RATINGS_SECRET" placeholder:"SECRET" help:"By what that service knows this horde. HORDE_RATINGS_SECRET_FILE names a file that holds it."`
 

@@ -80,7 +80,7 @@ func (d *ratingsDocument) has(why, path, method string, a answer) {
 // document says.
 func TestHostileCallsOfTheRatingsService(t *testing.T) {
 	t.Parallel()
-	s := open(t, rated(nil), func(c *node.Config) { c.RatingsService, c.RatingsSecret, c.RatingsNSFW = true, "hush", 1 })
+	s := open(t, rated(nil), func(c *node.Config) { c.RatingsService, c.RatingsSecret = true, "hush" })
 	mod := s.user(10_000, horde.Moderator)
 	s.sharedImages(6)
 	d := s.ratingsDocument()

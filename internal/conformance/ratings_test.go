@@ -251,7 +251,7 @@ func TestRatingsAreLimited(t *testing.T) {
 // The ratings service in the same program: what is shared is kept, can be rated by everybody, and is paid.
 func TestRatingsServiceOfTheHorde(t *testing.T) {
 	t.Parallel()
-	s := open(t, rated(nil), func(c *node.Config) { c.RatingsService, c.RatingsHost, c.RatingsNSFW = true, "ratings.example", 1 })
+	s := open(t, rated(nil), func(c *node.Config) { c.RatingsService, c.RatingsHost = true, "ratings.example" })
 	u, owner := s.user(10_000, 0), s.user(0, horde.Trusted)
 	id := s.image(u, fields{"prompt": "a lighthouse", "models": []string{"Deliberate"}, "params": fields{"n": 2, "steps": 10}})
 	first, second := s.popImage(owner, "one", nil), s.popImage(owner, "two", nil)

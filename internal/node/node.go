@@ -123,7 +123,7 @@ type Config struct {
 	RatingsURL, RatingsSecret string
 	// RatingsService runs a ratings service in this program, under /ratings and, where RatingsHost names one, as a host of its own.
 	RatingsService bool
-	// RatingsNSFW is the limit below which the service hands out images: see [ratings.Config]. 0 means 0.5. Countries is a file in the
+	// RatingsNSFW is the limit below which the service hands out images: see [ratings.Config]. 0 means 1. Countries is a file in the
 	// format of MaxMind by which it knows where its raters are; empty for none.
 	RatingsNSFW float64
 	Countries   string
@@ -368,7 +368,7 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 		n.atlas, country = atlas, atlas.Country
 	}
 	n.opinions, err = ratings.Open(ctx, ratings.Config{
-		NSFW: cmp.Or(n.RatingsNSFW, 0.5), Country: country,
+		NSFW: cmp.Or(n.RatingsNSFW, 1), Country: country,
 		Dir: filepath.Join(n.Data, "ratings"), URL: n.ratingsAddress(), Blobs: blobs, Codec: codec, Log: n.Log, Secret: n.RatingsSecret, NoLimits: n.NoRateLimit,
 		Rater: func(ctx context.Context, key string) (engine.Rater, error) { return n.Engine.RaterOf(ctx, key) },
 		Pay: func(ctx context.Context, service string, no int64, id horde.UserID, amount horde.Kudos) error {

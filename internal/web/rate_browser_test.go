@@ -3,6 +3,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -46,6 +47,20 @@ func shared(t *testing.T, s *nodetest.Server, key string, n int) string {
 	}
 	t.Fatalf("no images: %d %s", a.Status, a.Text)
 	return ""
+}
+
+// kept waits until the service has so many images.
+func kept(t *testing.T, s *nodetest.Server, n int) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var sets []struct {
+			Images int `json:"image_count"`
+		}
+		if a := get(t, s, "/ratings/api/v1/datasets"); json.Unmarshal([]byte(a.Text), &sets) == nil && len(sets) == 1 && sets[0].Images >= n {
+			return
+		}
+	}
+	t.Fatalf("the service does not have %d images", n)
 }
 
 // secrets reads what the service knows and does not tell: which images are captchas, and what they ask for.
@@ -106,6 +121,7 @@ func TestPeopleRateImages(t *testing.T) {
 	_, artist := s.User("artist", 10_000, horde.Trusted)
 	shared(t, s, artist, 15)
 	shared(t, s, artist, 15)
+	kept(t, s, 30)
 	_, key := s.User("rater", 0, 0)
 	k := secretsOf(t, s)
 	b := open(t, s, phone)
@@ -195,6 +211,7 @@ func TestTheImagesOfARequestAreCompared(t *testing.T) {
 	_, artist := s.User("artist", 10_000, horde.Trusted)
 	id := shared(t, s, artist, 2)
 	b := open(t, s, phone)
+	b.tolerate("status of 404") // when there is nothing left to rate
 	b.visit("/ratings#request=" + id)
 	b.until("document.querySelectorAll('#pair figure').length === 2 && [...document.querySelectorAll('#pair img')].every(i => i.naturalWidth > 0)")
 	for name, d := range map[string]device{"phone": phone, "desktop": desktop} {
