@@ -68,6 +68,10 @@ func TestTheAccountInABrowser(t *testing.T) {
 	b.fill("#key", key)
 	b.click("#unlock button")
 	b.until("!document.querySelector('#with-key').hidden && document.querySelector('#sharedkeys').textContent.includes('for <&co www')")
+	b.fill("#style-name", "fog")
+	if see[bool](b, "document.querySelector('#new-styles').checkValidity()") {
+		t.Error("the form takes a style without models, which the API refuses")
+	}
 	for name, d := range map[string]device{"phone": phone, "desktop": desktop} {
 		for _, d.dark = range []bool{false, true} {
 			b.on(d)
