@@ -92,25 +92,3 @@ func (showConfig) Run(k *kong.Kong) error {
 	}
 	return w.Flush()
 }
-
-// loadDotEnv takes variables that are not set from a file of NAME=value lines. A file that does not exist is no error.
-func loadDotEnv(path string) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return
-	}
-	for line := range strings.Lines(string(b)) {
-		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "export "))
-		name, value, ok := strings.Cut(line, "=")
-		if !ok || strings.HasPrefix(line, "#") {
-			continue
-		}
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-			value = value[1 : n-1]
-		}
-		if _, set := os.LookupEnv(name); !set {
-			os.Setenv(name, value)
-		}
-	}
-}

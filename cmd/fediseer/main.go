@@ -20,6 +20,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"horde/internal/dotenv"
 	"horde/internal/fediseer/server"
 )
 
@@ -120,7 +121,10 @@ func (versionInfo) Run() error {
 }
 
 func main() {
-	loadDotEnv(".env")
+	if err := dotenv.Load(dotenv.File("")); err != nil {
+		fmt.Fprintln(os.Stderr, "fediseer:", err)
+		os.Exit(1)
+	}
 	var p program
 	k := kong.Parse(&p, kong.Name("fediseer"), kong.Description("The Fediseer: fediverse instances vouch for and judge each other."),
 		kong.ShortUsageOnError(), kong.Configuration(yamlResolver))

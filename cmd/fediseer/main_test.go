@@ -5,7 +5,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -49,15 +48,4 @@ func TestConfiguration(t *testing.T) {
 			t.Errorf("%q is taken", bad)
 		}
 	}
-}
-
-func TestDotEnv(t *testing.T) {
-	t.Setenv("FEDISEER_TEST_SET", "before")
-	t.Setenv("FEDISEER_TEST_NEW", "")
-	os.Unsetenv("FEDISEER_TEST_NEW")
-	loadDotEnv(write(t, "# comment\nexport FEDISEER_TEST_NEW='a b'\nFEDISEER_TEST_SET=after\nno line\n"))
-	if got := os.Getenv("FEDISEER_TEST_NEW") + "," + os.Getenv("FEDISEER_TEST_SET"); got != "a b,before" {
-		t.Error(got)
-	}
-	loadDotEnv(filepath.Join(t.TempDir(), strings.Repeat("x", 10))) // a file that does not exist is no error
 }

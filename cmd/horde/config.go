@@ -7,11 +7,33 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 )
+
+// spelled writes options of the AI Horde's server as this program does: --allow_all_ips and --disable_filters. Values are left alone.
+func spelled(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "--" {
+			break
+		}
+		name, value, given := strings.Cut(arg, "=")
+		if !strings.HasPrefix(name, "--") {
+			continue
+		}
+		if name = strings.ReplaceAll(name, "_", "-"); name == "--disable-filters" {
+			name = "--no-filters"
+		}
+		if out[i] = name; given {
+			out[i] += "=" + value
+		}
+	}
+	return out
+}
 
 // loadYAML resolves flags from a configuration file, whose keys are the names of the flags.
 func loadYAML(r io.Reader) (kong.Resolver, error) {

@@ -53,6 +53,41 @@ func TestAFlagComesBeforeTheEnvironmentAndThatBeforeTheFile(t *testing.T) {
 	}
 }
 
+func TestOptionsAreUnderstoodAsTheAIHordeSpellsThem(t *testing.T) {
+	t.Parallel()
+	got, err := parse(t, spelled([]string{"serve", "--disable_filters", "--allow_all_ips", "--title=a_b", "--terms", "config_test.go"})...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := got.Serve; f.Filters || !f.AllowAllIPs || f.Title != "a_b" || filepath.Base(f.Terms) != "config_test.go" {
+		t.Errorf("filters %t, all addresses %t, title %q, terms %q", f.Filters, f.AllowAllIPs, f.Title, f.Terms)
+	}
+}
+
+func TestServersReadAFileOfVariables(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HORDE_TITLE", "")
+	for file, title := range map[string]string{".env": "plain", ".env_night": "of the night"} {
+		if err := os.WriteFile(file, []byte("HORDE_TITLE=\""+title+"\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for profile, want := range map[string]string{"": "plain", "night": "of the night"} {
+		t.Setenv("PROFILE", profile)
+		os.Unsetenv("HORDE_TITLE")
+		if err := run([]string{"user", "show", "--data", t.TempDir(), "1"}); err == nil {
+			t.Fatal("an account was shown that there is none of")
+		}
+		if got := os.Getenv("HORDE_TITLE"); got != want {
+			t.Errorf("profile %q: the title is %q, want %q", profile, got, want)
+		}
+		os.Unsetenv("HORDE_TITLE")
+		if err := run([]string{"version"}); err != nil || os.Getenv("HORDE_TITLE") != "" {
+			t.Errorf("another command reads the file as well: %v", err)
+		}
+	}
+}
+
 func TestConfigurationFilesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{

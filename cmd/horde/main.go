@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"horde/internal/dotenv"
 	"horde/internal/horde"
 	"horde/internal/supporters"
 	"horde/internal/worker"
@@ -37,7 +38,8 @@ type cli struct {
 const description = `A crowdsourced inference system: volunteers lend their GPUs, everybody else gets images and text from them.
 
 Every option can also be given by the environment variable that its help names and, for the server, in a configuration file
-(--config; "horde config" prints one). A flag comes before the environment, and that before the file.`
+(--config; "horde config" prints one). A flag comes before the environment, and that before the file. The commands serve, user and
+audit take variables that are not set from a file .env in the working directory, or .env_NAME if PROFILE=NAME is set.`
 
 func main() {
 	err := run(os.Args[1:])
@@ -67,6 +69,11 @@ func message(err error) string {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && slices.Contains([]string{"serve", "user", "audit"}, args[0]) { // the operator's, where a server is
+		if err := dotenv.Load(dotenv.File(os.Getenv("PROFILE"))); err != nil {
+			return err
+		}
+	}
 	var c cli
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -74,7 +81,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(spelled(args))
 	if err != nil {
 		var wrong *kong.ParseError
 		if errors.As(err, &wrong) {

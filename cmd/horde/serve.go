@@ -41,7 +41,7 @@ type dataFlag struct {
 
 // databaseFlag is where the record is, when it is not in the data directory.
 type databaseFlag struct {
-	Database string `env:"HORDE_DATABASE" placeholder:"URL" help:"Keep the record in this PostgreSQL in place of SQLite: postgres://user@host/name. Several servers may share it."`
+	Database string `env:"HORDE_DATABASE,HORDE_DATABASE_URL" placeholder:"URL" help:"Keep the record in this PostgreSQL in place of SQLite: postgres://user@host/name. Several servers may share it."`
 }
 
 // check refuses what is no PostgreSQL. It does not repeat it: there may be a password in it.
@@ -97,8 +97,9 @@ type serverFlags struct {
 	RateLimit       bool     `env:"HORDE_RATELIMIT" default:"true" negatable:"" help:"Limit how often an address or a key may call."`
 	AllowPrivate    []string `env:"HORDE_ALLOW_PRIVATE" placeholder:"CIDR" help:"Private networks from which source images are fetched and to which webhooks are sent. None by default: who asks for images could look around in them."`
 
-	peopleFlags `embed:""`
-	LogoURL     string `name:"logo-url" env:"HORDE_LOGO_URL,HORDE_LOGO" placeholder:"URL" help:"A picture of the horde, for programs that show it; the icon of the pages by default."`
+	peopleFlags      `embed:""`
+	SiteVerification string `env:"HORDE_SITE_VERIFICATION,GOOGLE_VERIFICATION_STRING" placeholder:"TEXT" help:"What a search engine wants to read on the front page to believe that it is yours (google-site-verification)."`
+	LogoURL          string `name:"logo-url" env:"HORDE_LOGO_URL,HORDE_LOGO" placeholder:"URL" help:"A picture of the horde, for programs that show it; the icon of the pages by default."`
 
 	KeySalt             string   `env:"HORDE_KEY_SALT,secret_key" help:"Salt of the hashes of API keys. Only to take over the accounts of another horde: without it the horde makes its own at first start. HORDE_KEY_SALT_FILE names a file that holds it."`
 	Admins              []string `env:"HORDE_ADMINS,ADMINS" placeholder:"ID" help:"Accounts (ids or aliases) that may change kudos, moderators and maintenance mode."`
@@ -388,8 +389,8 @@ func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*n
 		}
 		web.Mount(web.Site{
 			Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
-			Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board, NoAnonymous: n.NoAnonymous,
-			Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log, Ratings: n.RatingsPath(),
+			SiteVerification: f.SiteVerification, Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board,
+			NoAnonymous: n.NoAnonymous, Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log, Ratings: n.RatingsPath(),
 		}, r)
 	}
 }

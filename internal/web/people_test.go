@@ -514,6 +514,18 @@ func TestKudosAreGivenOnAPage(t *testing.T) {
 	}
 }
 
+func TestTheFrontPageIsVerified(t *testing.T) {
+	t.Parallel()
+	s := public(t, func(site *web.Site) { site.SiteVerification = `token"1` })
+	const tag = `<meta name="google-site-verification" content="token&#34;1">`
+	if page := get(t, s, "/"); !strings.Contains(page.Text, tag) {
+		t.Errorf("the front page has no %s", tag)
+	}
+	if page := get(t, s, "/register"); strings.Contains(page.Text, "site-verification") {
+		t.Error("another page has it as well")
+	}
+}
+
 func TestServiceInfo(t *testing.T) {
 	t.Parallel()
 	s := public(t)

@@ -57,6 +57,8 @@ type Site struct {
 	Ratings string
 	// LogoURL is a picture of the horde, for serviceinfo.
 	LogoURL string
+	// SiteVerification is what a search engine wants to read on the front page; empty for nothing.
+	SiteVerification string
 	// Landing makes a front page in place of the built-in one; nil leaves that. NoHome serves neither.
 	Landing Landing
 	NoHome  bool
@@ -136,6 +138,7 @@ type pages struct {
 // view is what a template sees.
 type view struct {
 	Title, Version, SourceURL string
+	SiteVerification          string
 	NoAnonymous               bool
 	// Base is where the horde is reached, without a slash at the end; Path the page's own.
 	Base, Path string
@@ -185,7 +188,8 @@ type view struct {
 
 func (p *pages) view(req *http.Request) view {
 	v := view{
-		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, NoAnonymous: p.NoAnonymous, Base: p.base(req), Path: req.URL.Path,
+		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, SiteVerification: p.SiteVerification, NoAnonymous: p.NoAnonymous,
+		Base: p.base(req), Path: req.URL.Path,
 		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName, Documents: p.Board != nil,
 		Home: p.horde, Ratings: p.Ratings, RatingsAPI: p.prefix + "/api/v1", RatingsImages: p.prefix + "/images/", RatingsDocs: p.prefix + "/api",
 		Ratings10: ratingMarks, Artifacts: artifactChoices,
