@@ -266,7 +266,11 @@ func (e *Engine) recompile() {
 }
 
 func (e *Engine) compileFilters(all []moderation.Filter) {
-	set, err := moderation.Compile(all, e.Filtering)
+	o := e.Filtering
+	o.TimedOut = func(filter int64) {
+		e.Log.Warn("a filter took too long for a prompt, which counts as found", "filter", filter, "after", moderation.MatchTime)
+	}
+	set, err := moderation.Compile(all, o)
 	if err != nil {
 		e.Log.Error("some filters do not work", "error", err)
 	}

@@ -11,6 +11,6 @@
 // [Normalise], so that spelling with gaps, weights, accents or the letters of other scripts hides nothing.
 //
 // All filters are compiled into a [Set] that never changes: who judges a prompt needs no lock, and a change of the filters is
-// the swap of one set for another. Only expressions that run in linear time are taken, those of package regexp, so that no
-// prompt can make a filter slow.
+// the swap of one set for another. Expressions run in linear time where they can; what needs to go back and forth is stopped
+// after [MatchTime].
 package moderation

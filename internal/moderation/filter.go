@@ -5,7 +5,6 @@ package moderation
 import (
 	"errors"
 	"fmt"
-	"regexp"
 
 	"horde/internal/horde"
 )
@@ -48,14 +47,12 @@ type Filter struct {
 // maxRegex is how many bytes an expression may have: what is larger is a list that belongs into several filters.
 const maxRegex = 10_000
 
-// CheckRegex tells what keeps an expression from being a filter: a syntax that package regexp does not have (there is no
-// looking around and no reference to what was found before, for neither runs in linear time), or that it is found in every
-// prompt.
+// CheckRegex tells what keeps an expression from being a filter: a syntax that nobody knows, or that it is found in every prompt.
 func CheckRegex(text string) error {
 	if len(text) > maxRegex {
 		return fmt.Errorf("it has more than %d characters", maxRegex)
 	}
-	re, err := regexp.Compile(group(text))
+	re, err := compile(text, nil)
 	switch {
 	case err != nil:
 		return err
@@ -66,8 +63,8 @@ func CheckRegex(text string) error {
 }
 
 // findsNothing tells whether what an expression finds in a text is empty.
-func findsNothing(re *regexp.Regexp, text string) bool {
-	at := re.FindStringIndex(text)
+func findsNothing(re matcher, text string) bool {
+	at := re.find(text)
 	return at != nil && at[0] == at[1]
 }
 

@@ -3,7 +3,6 @@
 package moderation
 
 import (
-	"regexp"
 	"regexp/syntax"
 	"strings"
 )
@@ -11,13 +10,13 @@ import (
 // expression is one regular expression with what a text must hold for it to be found: looking for a few letters costs a
 // hundredth of looking for an expression, and most prompts hold nothing of most filters.
 type expression struct {
-	re *regexp.Regexp
+	re matcher
 	// any are literals in lower case, one of which is in every text in which the expression is found. Nil says nothing.
 	any []string
 }
 
-func newExpression(regex string) (expression, error) {
-	re, err := regexp.Compile(group(regex))
+func newExpression(regex string, timedOut func()) (expression, error) {
+	re, err := compile(regex, timedOut)
 	if err != nil {
 		return expression{}, err
 	}
@@ -33,7 +32,7 @@ func (x *expression) find(text, lower string) []int {
 	if x.any != nil && !containsAny(lower, x.any) {
 		return nil
 	}
-	return x.re.FindStringIndex(text)
+	return x.re.find(text)
 }
 
 func containsAny(text string, list []string) bool {

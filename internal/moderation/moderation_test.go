@@ -204,7 +204,7 @@ func TestAgeRule(t *testing.T) {
 
 func TestRegexesThatAreNoFilters(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"(", "a(?=b)", `(a)\1`, "a*", "", "x{2000}", `\b`, strings.Repeat("a", maxRegex+1), "(?<!a)b"} {
+	for _, text := range []string{"(", "a(?=b", `(a)\2`, "a*", "", "(?=a)", `\b`, strings.Repeat("a", maxRegex+1), "(?<!a)"} {
 		if CheckRegex(text) == nil {
 			t.Errorf("%.30q is taken", text)
 		}
@@ -234,7 +234,7 @@ func TestLiteralsHideNothing(t *testing.T) {
 		var list []expression
 		parts := make([]string, len(regexes))
 		for i, r := range regexes {
-			x, err := newExpression(r)
+			x, err := newExpression(r, nil)
 			if err != nil {
 				t.Skip()
 			}
@@ -248,6 +248,46 @@ func TestLiteralsHideNothing(t *testing.T) {
 			t.Fatalf("%q in %q: got %q, want %q", regexes, text, got, want)
 		}
 	})
+}
+
+// Expressions with what package regexp does not have are filters too, for as long as they are quick.
+func TestFiltersThatGoBackAndForth(t *testing.T) {
+	t.Parallel()
+	var late []int64
+	filters := []Filter{
+		{ID: 1, Regex: `(?<!plush )zebracorn(?!ade)`, Type: UnderAge, Replacement: "$1"},
+		{ID: 2, Regex: `\b(\w+) \1 horse`, Type: Lewd},
+		{ID: 3, Regex: `(?:a+)+(?=b)c`, Type: UnderAgeToo},
+	}
+	s, err := Compile(filters, Options{TimedOut: func(id int64) { late = append(late, id) }, Data: Data{Negative: "N"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prompt, want := range map[string][]string{
+		"a zebracorn":                       {"zebracorn"},
+		"a plush zebracorn":                 {},
+		"zebracornade":                      {},
+		"ZEBRACORN, very very horse":        {"ZEBRACORN", "very very horse"},
+		"very horse":                        {},
+		"plush zebracorn and a zebracorn x": {"zebracorn"},
+	} {
+		if score, matches := s.Score(prompt, 0); score != len(want) || !slices.Equal(matches, want) {
+			t.Errorf("%q: %d %q, want %q", prompt, score, matches, want)
+		}
+	}
+	if got, ok := s.Replace("a plush zebracorn, a zebracorn"); !ok || got != "a plush zebracorn a $1###N" {
+		t.Errorf("replaced: %q, %t", got, ok)
+	}
+	if late != nil {
+		t.Fatalf("%d are too slow", late)
+	}
+	began := time.Now()
+	if score, _ := s.Score(strings.Repeat("a", 5000), UnderAgeToo); score != 1 || !slices.Equal(late, []int64{3}) {
+		t.Errorf("what takes too long has score %d, and was told of %d", score, late)
+	}
+	if took := time.Since(began); took > 20*MatchTime {
+		t.Errorf("it took %v", took)
+	}
 }
 
 func FuzzJudge(f *testing.F) {

@@ -26,6 +26,9 @@ type Options struct {
 	// AgeRule refuses prompts that tell an age up to 22 years.
 	AgeRule bool
 	Data    Data
+	// TimedOut is told of a filter that took too long for a prompt, which counts as one in which it is found. It is called by
+	// whoever judges; nil tells nobody.
+	TimedOut func(filter int64)
 }
 
 // Set is all filters, compiled. It never changes, so any number of goroutines may use it at once.
@@ -36,7 +39,7 @@ type Set struct {
 }
 
 type replacement struct {
-	re   *regexp.Regexp
+	re   matcher
 	with string
 }
 
@@ -53,7 +56,11 @@ func Compile(filters []Filter, o Options) (*Set, error) {
 		if !slices.Contains(Evaluated, f.Type) {
 			continue
 		}
-		x, err := newExpression(f.Regex)
+		var timedOut func()
+		if o.TimedOut != nil {
+			timedOut = func() { o.TimedOut(f.ID) }
+		}
+		x, err := newExpression(f.Regex, timedOut)
 		if err != nil {
 			bad = append(bad, strconv.FormatInt(f.ID, 10))
 			continue
@@ -156,7 +163,10 @@ func (s *Set) Replace(prompt string) (string, bool) {
 	positive, negative, had := split(prompt)
 	text := s.clean(positive)
 	for _, r := range s.replacements {
-		text = r.re.ReplaceAllLiteralString(text, r.with)
+		var ok bool
+		if text, ok = r.re.replace(text, r.with); !ok {
+			return "", false
+		}
 	}
 	if strings.TrimSpace(text) == "" {
 		return "", false

@@ -35,7 +35,7 @@ type filterCreateInput struct {
 }
 
 type filterBody struct {
-	Regex       *string `json:"regex" required:"true" doc:"A regular expression without look-around and back-references."`
+	Regex       *string `json:"regex" required:"true" doc:"A regular expression. With look-around or back-references it has 50 ms for a prompt."`
 	Type        *int    `json:"filter_type" required:"true" minimum:"10" maximum:"29"`
 	Description *string `json:"description"`
 	Replacement *string `json:"replacement" default:""`
