@@ -106,7 +106,7 @@ func (s *Service) next(ctx context.Context, w *who, dataset, model string, now t
 		if err := s.do("delete from pops where rater = ? and image = ?", nil, w.key, p.ID); err != nil {
 			return err
 		}
-		return s.do("insert into pops (rater, image, kind, answer, created) values (?, ?, 'captcha', ?, ?)", nil, w.key, trap.ID, captcha, now.UnixMilli()/1000)
+		return s.do("insert into pops (rater, image, kind, answer, created) values (?, ?, 'captcha', ?, ?)", nil, w.key, trap.ID, captcha, now.Unix())
 	})
 }
 
@@ -151,7 +151,7 @@ func (s *Service) choose(w *who, p *popped, dataset, model string, now time.Time
 	if p.ID == "" {
 		return errNothingLeft
 	}
-	return s.do("insert or replace into pops (rater, image, kind, created) values (?, ?, 'normal', ?)", nil, w.key, p.ID, now.Unix())
+	return s.do("insert or replace into pops (rater, image, kind, created, milli) values (?, ?, 'normal', ?, ?)", nil, w.key, p.ID, now.Unix(), now.UnixMilli()%1000)
 }
 
 // captchaTexts say what to do, with the number behind.
@@ -218,11 +218,12 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 		var (
 			kind     string
 			answer   int
-			poppedAt int64
+			poppedAt int64 // seconds since 1970
+			milli    int64 // and milliseconds
 			done     bool
 		)
-		if err := s.do("select kind, coalesce(answer, 0), created, done from pops where rater = ? and image = ?", func(r *sqlite.Stmt) {
-			kind, answer, poppedAt, done = r.ColumnText(0), r.ColumnInt(1), r.ColumnInt64(2), r.ColumnBool(3)
+		if err := s.do("select kind, coalesce(answer, 0), created, done, milli from pops where rater = ? and image = ?", func(r *sqlite.Stmt) {
+			kind, answer, poppedAt, done, milli = r.ColumnText(0), r.ColumnInt(1), r.ColumnInt64(2), r.ColumnBool(3), r.ColumnInt64(4)
 		}, w.key, id); err != nil {
 			return err
 		}
@@ -263,7 +264,7 @@ func (s *Service) rate(w *who, id string, rating int, artifacts *int, now time.T
 		r := stored{
 			image: id, rater: w.key, user: w.ID, name: w.Name, rating: rating, artifacts: artifacts, source: "pop", agent: w.agent, country: w.country, popped: poppedAt,
 			kudos: w.Kudos, age: int64(w.Age / time.Second), usage: w.Requests, trusted: w.Trusted, reward: reward, state: "pending",
-			excluded: now.Unix()-poppedAt < int64(speedFloor/time.Second),
+			excluded: now.UnixMilli()-poppedAt*1000-milli < speedFloor.Milliseconds(),
 		}
 		paid, err := s.paidToday(w, now)
 		if err != nil {

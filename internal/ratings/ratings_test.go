@@ -335,3 +335,74 @@ func TestSetsOfStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Whoever rates within a second has not looked: the rating is answered as usual, kept, and in no average.
+func TestSpeedFloor(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	when := time.Date(2026, 3, 4, 5, 6, 7, 900e6, time.UTC)
+	for user, c := range map[horde.UserID]struct {
+		after   time.Duration
+		counted int64
+	}{5: {200 * time.Millisecond, 0}, 6: {999 * time.Millisecond, 0}, 7: {time.Second, 1}, 8: {1100 * time.Millisecond, 1}} {
+		id := uuid.NewString()
+		var p popped
+		w := &who{Rater: engine.Rater{ID: user}, key: raterKey(user)}
+		if err := s.change(func() error {
+			if err := s.addImage(horde.SharedImage{ID: id, Model: id}, when); err != nil {
+				return err
+			}
+			return s.choose(w, &p, s.dataset, id, when)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if refusal, err := s.rate(w, id, 6, nil, when.Add(c.after)); refusal != nil || err != nil {
+			t.Errorf("after %v: %v, %v", c.after, refusal, err)
+		}
+		if err := s.change(func() error {
+			n, err := s.number("select rating_count from images where id = ?", id)
+			kept, err2 := s.number("select count(*) from ratings where image = ?", id)
+			if n != c.counted || kept != 1 || err2 != nil {
+				t.Errorf("after %v: %d counted of %d", c.after, n, kept)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Moderators may have their lists as a table; what others wrote is harmless in it, and a refusal stays as it is.
+func TestTables(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	id := uuid.NewString()
+	if err := s.Set(t.Context(), horde.RatingSet{Set: uuid.NewString(), All: []string{id}, User: horde.RatingUser{Name: "<script>x</script>#5"}, Rated: []horde.ImageRating{{ID: id, Rating: 9}}}); err != nil {
+		t.Fatal(err)
+	}
+	get := func(path, key string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest("GET", "/ratings/api/v1"+path, nil)
+		req.Header.Set("apikey", key)
+		req.Header.Set("Accept-Encoding", "gzip")
+		req.Header.Set("X-Fields", "total")
+		w := httptest.NewRecorder()
+		s.http.ServeHTTP(w, req)
+		return w
+	}
+	for _, path := range []string{"/image/ratings/" + id, "/user/ratings"} {
+		w := get(path+"?format=html", "1")
+		text := w.Body.String()
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+		}
+		if !strings.Contains(text, "&lt;script&gt;x") || strings.Contains(text, "<script>") || !strings.Contains(text, `<img src="http://example.com/ratings/images/`+id+`.webp"`) || !strings.Contains(text, "<td>9</td>") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	if w := get("/user/ratings?format=html", "7"); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), `"rc":"NotModerator"`) {
+		t.Errorf("a refusal: %d %s", w.Code, w.Body)
+	}
+	if w := get("/user/ratings?format=xml", "1"); w.Code != http.StatusBadRequest {
+		t.Errorf("another format: %d %s", w.Code, w.Body)
+	}
+}

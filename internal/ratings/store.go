@@ -68,6 +68,8 @@ alter table payments add column created integer not null default 0;
 alter table payments add column reversed integer not null default 0;
 create index payments_open on payments (id) where done = 0;
 create index payments_by_user on payments (user_id, created);
+`, `
+alter table pops add column milli integer not null default 0; -- of the second in created
 `}
 
 // openDatabase opens the database in a directory, makes it where there is none, and brings an older one up to date.
