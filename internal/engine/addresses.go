@@ -159,7 +159,9 @@ func (e *Engine) safetyOf(key string, addr netip.Addr, onlyInRaids bool) (modera
 	if e.Safety == nil {
 		return moderation.Safe, nil
 	}
+	began := time.Now()
 	if s, known := e.Safety.Known(addr); known && s != moderation.Unknown {
+		e.meters.addressKnown.Observe(time.Since(began).Seconds())
 		return s, nil
 	}
 	exempt := false
@@ -173,7 +175,10 @@ func (e *Engine) safetyOf(key string, addr netip.Addr, onlyInRaids bool) (modera
 	if exempt {
 		return moderation.Safe, nil
 	}
-	return e.Safety.Check(addr), nil
+	began = time.Now()
+	s := e.Safety.Check(addr)
+	e.meters.addressAsked.Observe(time.Since(began).Seconds())
+	return s, nil
 }
 
 // unsafeRequester tells whether a requester is to be refused for the address, in raid mode. An address of which nothing is known

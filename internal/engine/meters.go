@@ -34,6 +34,8 @@ type meters struct {
 	replays, refusedHolds                        prometheus.Counter
 	floors                                       map[string]floorMeters
 	promptsRefused, unknownAddresses, keysMissed prometheus.Counter
+	// addressKnown and addressAsked measure the checks of addresses.
+	addressKnown, addressAsked prometheus.Observer
 
 	all []prometheus.Collector
 }
@@ -95,6 +97,8 @@ func newMeters() *meters {
 	m.promptsRefused = counter("horde_prompts_refused_total", "Prompts that the filters refused.").WithLabelValues()
 	m.keysMissed = counter("horde_keys_missed_total", "Keys that somebody asked about and that open nothing.").WithLabelValues()
 	m.unknownAddresses = counter("horde_addresses_unknown_total", "Callers whose address the checker did not tell.").WithLabelValues()
+	checks := histogram("horde_ip_check_duration_seconds", "Time it took to learn what is thought of the address of a caller, by whether nobody had to be asked.", Seconds, "cached")
+	m.addressKnown, m.addressAsked = checks.WithLabelValues("true"), checks.WithLabelValues("false")
 	requests := counter("horde_requests_total", "Requests that were accepted.", "gentype")
 	cancelled := counter("horde_requests_cancelled_total", "Requests that their clients cancelled.", "gentype")
 	pops := counter("horde_pops_total", "Pops by whether there was a job for the worker.", "gentype", "outcome")

@@ -3,6 +3,7 @@
 package node_test
 
 import (
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -123,6 +124,27 @@ func TestALifecycleMovesTheMetrics(t *testing.T) {
 	}
 	if sum(after["horde_commit_duration_seconds"]) == 0 || after["go_goroutines"] == nil || after["horde_build_info"] == nil {
 		t.Error("no commits, runtime or version")
+	}
+}
+
+// Who is not trusted is asked about once; what is known of the address after that needs no question.
+func TestChecksOfAddressesAreMeasured(t *testing.T) {
+	t.Parallel()
+	checker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "0.1") }))
+	t.Cleanup(checker.Close)
+	s := nodetest.Start(t, func(c *node.Config) {
+		c.MetricsListen, c.IPCheck.URL = "127.0.0.1:0", checker.URL+"/{ipaddr}"
+		c.AllowPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	_, owner := s.User("owner", 0, 0)
+	for range 3 {
+		if a := s.Call("POST", "/generate/text/pop", owner, `{"name":"scribe","models":["m/x"],"max_context_length":4096}`); a.Status != http.StatusOK {
+			t.Errorf("%d %s", a.Status, a.Text)
+		}
+	}
+	checks := scrape(t, s)["horde_ip_check_duration_seconds"]
+	if asked, known := sum(checks, "false"), sum(checks, "true"); asked != 1 || known != 2 {
+		t.Errorf("asked %v times, and knew %v times", asked, known)
 	}
 }
 
