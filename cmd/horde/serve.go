@@ -106,6 +106,7 @@ type serverFlags struct {
 	Awarders            []string `env:"HORDE_AWARDERS" default:"1" placeholder:"ID" help:"Accounts (ids or aliases) that may award kudos; the first account by default."`
 	TrustThreshold      float64  `env:"HORDE_TRUST_THRESHOLD,KUDOS_TRUST_THRESHOLD" default:"0" placeholder:"KUDOS" help:"Kudos in escrow above which an account that is a week old becomes trusted; 0 for never."`
 	Anonymous           bool     `env:"HORDE_ANONYMOUS" default:"true" negatable:"" help:"Let everybody use the anonymous account."`
+	StylesPerAccount    uint16   `env:"HORDE_STYLES_PER_ACCOUNT" default:"500" placeholder:"N" help:"How many styles an account may have, and how many collections; 0 for any number."`
 	MatchedTargeting    bool     `env:"HORDE_REQUIRE_MATCHED_TARGETING" help:"Serve requests that name workers only by workers that know the requester, nearly for free."`
 	UpfrontOnWorkerlist bool     `env:"HORDE_UPFRONT_KUDOS_ON_WORKERLIST" help:"Demand kudos upfront for every request that names workers."`
 	ProfanityFile       string   `env:"HORDE_PROFANITY_FILE" type:"existingfile" placeholder:"FILE" help:"Words that public names may not hold, one a line, in place of the built-in list."`
@@ -240,7 +241,7 @@ func listenError(address string, err error) error {
 func (f *serverFlags) node() (node.Config, error) {
 	cfg := node.Config{
 		Data: f.Data, PublicURL: f.PublicURL, Version: worker.Version(), Title: f.Title, NoRateLimit: !f.RateLimit,
-		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous,
+		KeySalt: f.KeySalt, TrustThreshold: horde.NewKudos(f.TrustThreshold), NoAnonymous: !f.Anonymous, StylesPerAccount: int(f.StylesPerAccount),
 		MatchedTargeting: f.MatchedTargeting, UpfrontOnWorkerList: f.UpfrontOnWorkerlist, ProfanityFile: f.ProfanityFile,
 		NewsFile: f.News, TermsFile: f.Terms, PrivacyFile: f.Privacy, SponsorsFile: f.Sponsors, LandingFile: f.Landing, Contact: f.Contact,
 		ImageModels: f.imageModels(), TextModels: f.TextModels, Blobs: f.Blobs, SyncImages: f.SyncImages,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"horde/internal/horde"
+	"horde/internal/node"
 )
 
 // The styles chapter: styles, and who may do what with them. What requests make of them is in style_use_test.go.
@@ -528,4 +529,24 @@ func TestStylesCollections(t *testing.T) {
 		s.refused(s.get("/collections/"+id, account{}), http.StatusNotFound, "CollectionNotFound")
 		s.want(s.get("/styles/image/"+two, account{}), http.StatusOK)
 	})
+}
+
+// An operator bounds what one account may fill the lists with.
+func TestStylesAreBoundedPerAccount(t *testing.T) {
+	t.Parallel()
+	s := open(t, func(c *node.Config) { c.StylesPerAccount = 2 })
+	u, other := s.user(0, horde.Customizer), s.user(0, horde.Customizer)
+	first := s.style("image", u, nil)
+	s.style("text", u, nil)
+	third := fields{"name": "Third", "models": []string{"Deliberate"}}
+	if a := s.refused(s.call("POST", "/styles/image", u, third), http.StatusForbidden, "Forbidden"); !strings.Contains(a.str("message"), "2 styles") {
+		t.Errorf("the refusal says %q", a.str("message"))
+	}
+	s.style("image", other, nil)
+	s.want(s.call("DELETE", "/styles/image/"+first, u, nil), http.StatusOK)
+	left := s.style("image", u, third)
+	for _, name := range []string{"One", "Two"} {
+		s.want(s.call("POST", "/collections", u, fields{"name": name, "styles": []string{left}}), http.StatusOK)
+	}
+	s.refused(s.call("POST", "/collections", u, fields{"name": "Three", "styles": []string{left}}), http.StatusForbidden, "Forbidden")
 }

@@ -15,6 +15,9 @@ import (
 type collection struct {
 	horde.Collection
 	changed
+	// Earlier and counted are as those of a style.
+	Earlier int64 `json:"uses,omitempty"`
+	counted *use
 }
 
 // CollectionView is a collection as everybody may see it.
@@ -24,8 +27,6 @@ type CollectionView struct {
 	Members []StyleName
 }
 
-func (c *collection) used() used { return used{c.Uses, c.Created, c.ID.String()} }
-
 // addCollection puts a collection into the memory.
 func (s *styleIndex) addCollection(c *collection) {
 	s.collections[c.ID] = c
@@ -34,6 +35,9 @@ func (s *styleIndex) addCollection(c *collection) {
 		s.collectionsOf[c.Owner] = map[string]*collection{}
 	}
 	s.collectionsOf[c.Owner][c.Name] = c
+	for _, shelf := range s.collectionShelves(c) {
+		shelf.put(c)
+	}
 	for _, id := range c.Styles {
 		if s.collectionsHaving[id] == nil {
 			s.collectionsHaving[id] = map[*collection]struct{}{}
@@ -43,6 +47,9 @@ func (s *styleIndex) addCollection(c *collection) {
 }
 
 func (s *styleIndex) removeCollection(c *collection) {
+	for _, shelf := range s.collectionShelves(c) {
+		shelf.take(c)
+	}
 	delete(s.collections, c.ID)
 	s.collectionsNamed[c.Name] = without(s.collectionsNamed[c.Name], c)
 	if len(s.collectionsNamed[c.Name]) == 0 {
@@ -111,23 +118,16 @@ func (e *Engine) viewCollection(c *collection) CollectionView {
 
 // Collections lists a page of the public collections of a kind, or of both for "all". For sort and page see StyleFilter.
 func (e *Engine) Collections(ctx context.Context, kind, sort string, page int) ([]CollectionView, error) {
-	order, refusal := listing(sort, page)
-	switch {
-	case refusal != nil:
+	of := map[string]horde.Kind{"all": everyKind, horde.Image.String(): horde.Image, horde.Text.String(): horde.Text}
+	if refusal := listing(sort, page); refusal != nil {
 		return nil, refusal
-	case kind != "all" && kind != horde.Image.String() && kind != horde.Text.String():
+	} else if _, known := of[kind]; !known {
 		return nil, horde.ErrCollectionType
 	}
 	views := []CollectionView{}
 	var waits []*batch
 	if err := e.do(func() {
-		var found []*collection
-		for _, c := range e.collections {
-			if c.Public && (kind == "all" || kind == c.Kind.String()) {
-				found = append(found, c)
-			}
-		}
-		for _, c := range pageOf(found, order, page) {
+		for _, c := range e.shelvesOfCollections[of[kind]].page(sort, page, nil) {
 			views, waits = append(views, e.viewCollection(c)), append(waits, e.pending(&c.changed))
 		}
 	}); err != nil {
@@ -181,6 +181,9 @@ func (e *Engine) members(list []string, kind horde.Kind) ([]horde.StyleID, horde
 			seen[t.ID] = true
 			ids = append(ids, t.ID)
 		}
+		if len(ids) > horde.MaxCollectionStyles {
+			return nil, kind, horde.ErrCollectionSize
+		}
 	}
 	return ids, kind, nil
 }
@@ -199,6 +202,8 @@ func (e *Engine) CreateCollection(ctx context.Context, key string, in *horde.Col
 			return "", nil, horde.ErrDeletedUser
 		case u.ID == horde.Anonymous:
 			return "", nil, horde.ErrStylesAnonForbidden
+		case e.full(len(e.collectionsOf[u.ID])):
+			return "", nil, horde.ErrTooManyStyles.Withf("This account may have %d collections.", e.StylesPerAccount)
 		}
 		ids, kind, err := e.members(in.Styles, 0)
 		if err != nil {
@@ -302,6 +307,7 @@ func (e *Engine) DeleteCollection(ctx context.Context, key, id string) error {
 func (e *Engine) dropCollection(c *collection) {
 	e.removeCollection(c)
 	e.open.forgetDocument(collectionDocument, c.ID.String())
+	e.open.forgetUse(c.counted, c.ID.String())
 }
 
 // restoreCollections drops members that the record has no more.

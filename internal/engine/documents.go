@@ -16,8 +16,10 @@ const (
 	teamDocument       = "team"
 	styleDocument      = "style"
 	collectionDocument = "collection"
-	transferDocument   = "transfer"
-	messageDocument    = "message"
+	// useDocument is a [use], with the id of the style or of the collection.
+	useDocument      = "use"
+	transferDocument = "transfer"
+	messageDocument  = "message"
 	// interrogationDocument is a [horde.Interrogation], formDocument a [horde.Form].
 	interrogationDocument = "interrogation"
 	formDocument          = "form"
@@ -89,6 +91,8 @@ func (s *state) addDocument(d store.Document) error {
 		err = restore(d, s.addStyle)
 	case collectionDocument:
 		err = restore(d, s.addCollection)
+	case useDocument:
+		err = restore(d, func(u *use) { s.uses[d.ID] = u })
 	case transferDocument:
 		err = restore(d, s.addTransfer)
 	case messageDocument:

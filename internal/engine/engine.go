@@ -64,6 +64,8 @@ type Config struct {
 	Awarders []horde.UserID
 	// TrustThreshold is the escrow above which an account is trusted; zero means never.
 	TrustThreshold horde.Kudos
+	// StylesPerAccount is how many styles an account may have, and how many collections; zero means any number.
+	StylesPerAccount int
 	// PromptCheckers may ask what the filters find in a prompt, beside moderators.
 	PromptCheckers []horde.UserID
 	// Filtering is how prompts are filtered. Its data must have been read by [moderation.ReadData].

@@ -208,6 +208,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		}
 	}
 	s.restoreCollections()
+	s.restoreUses()
 	for _, q := range s.queues {
 		q.Fill()
 	}

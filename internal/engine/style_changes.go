@@ -66,6 +66,8 @@ func (e *Engine) CreateStyle(ctx context.Context, key string, kind horde.Kind, c
 			return StyleChanged{}, nil, horde.ErrDeletedUser
 		case e.stylesOf[u.ID][t.Name] != nil:
 			return StyleChanged{}, nil, horde.ErrStyleNameTaken
+		case e.full(len(e.stylesOf[u.ID])):
+			return StyleChanged{}, nil, horde.ErrTooManyStyles.Withf("This account may have %d styles.", e.StylesPerAccount)
 		}
 		warnings, err := e.checkStyle(&t.Style, u)
 		if err != nil {
@@ -78,6 +80,9 @@ func (e *Engine) CreateStyle(ctx context.Context, key string, kind horde.Kind, c
 		return StyleChanged{t.ID.String(), warnings}, e.open, nil
 	})
 }
+
+// full tells that an account that has so many styles, or collections, may have no more.
+func (e *Engine) full(have int) bool { return e.StylesPerAccount > 0 && have >= e.StylesPerAccount }
 
 // defaultTemplate changes no prompt.
 const defaultTemplate = "{p}{np}"
@@ -222,6 +227,7 @@ func (e *Engine) dropStyle(t *style) {
 	delete(e.collectionsHaving, t.ID)
 	e.removeStyle(t)
 	e.open.forgetDocument(styleDocument, t.ID.String())
+	e.open.forgetUse(t.counted, t.ID.String())
 }
 
 // dropStylesOf removes the styles and the collections of an account.

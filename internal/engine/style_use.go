@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"horde/internal/api/body"
 	"horde/internal/horde"
 )
@@ -114,11 +116,20 @@ func refuseEither(when bool, yes, no *horde.Error) *horde.Error {
 	return no
 }
 
-// draw picks a style of a collection, all that take the fields with the same chance.
+// draws is how often a style is drawn from all of a collection before those that take the fields are looked for.
+const draws = 16
+
+// draw picks a style of a collection, all that take the fields with the same chance. Mostly all do, so it draws from all first.
 func (e *Engine) draw(c *collection, fields map[string]string) *style {
+	takes := func(t *style) bool { return t.applied.declared != nil && t.AcceptsFields(fields) == nil }
+	for range min(draws, len(c.Styles)) {
+		if t := e.styles[c.Styles[e.Random.IntN(len(c.Styles))]]; takes(t) {
+			return t
+		}
+	}
 	taking := make([]*style, 0, len(c.Styles))
 	for _, id := range c.Styles {
-		if t := e.styles[id]; t.applied.declared != nil && t.AcceptsFields(fields) == nil {
+		if t := e.styles[id]; takes(t) {
 			taking = append(taking, t)
 		}
 	}
@@ -151,12 +162,14 @@ func (e *Engine) countUse(now time.Time, r *request, use *styleUse) {
 		return
 	}
 	if e.styles[use.style.ID] == use.style { // it may have been deleted while source images were being stored
-		use.style.Uses++
-		e.keepStyle(use.style)
+		e.styleUsed(use.style, 1)
+		e.open.keepUse(&use.style.counted, use.style.ID.String())
+		use.style.note(e.open.number)
 	}
 	if c := use.collection; c != nil && e.collections[c.ID] == c {
-		c.Uses++
-		e.keepCollection(c)
+		e.collectionUsed(c, 1)
+		e.open.keepUse(&c.counted, c.ID.String())
+		c.note(e.open.number)
 	}
 	if e.rewards(use, r.user) {
 		e.event(e.book.RewardStyle(now, &r.Request, use.style.Owner))
@@ -167,28 +180,80 @@ func (e *Engine) countUse(now time.Time, r *request, use *styleUse) {
 func (s *styleIndex) keptStyles(kept map[documentKey]documented) {
 	for id, t := range s.styles {
 		kept[documentKey{styleDocument, id.String()}] = t
+		if t.counted != nil {
+			kept[documentKey{useDocument, id.String()}] = t.counted
+		}
 	}
 	for id, c := range s.collections {
 		kept[documentKey{collectionDocument, id.String()}] = c
+		if c.counted != nil {
+			kept[documentKey{useDocument, id.String()}] = c.counted
+		}
 	}
 }
 
-// filed compares the ways in which styles and collections are found.
+// filed tells whether a shelf has something in both orders.
+func filed[T interface {
+	comparable
+	used() used
+}](s *shelf[T], x T) bool {
+	popular, _ := s.popular.Get(x)
+	aged, _ := s.aged.Get(x)
+	return popular == x && aged == x
+}
+
+// counted checks how often something was used.
+func (f *findings) counted(what string, id uuid.UUID, uses, earlier int64, since *use) {
+	if kept := earlier + since.total(); uses != kept {
+		f.add("%s %s was used %d times, the record has %d", what, id, uses, kept)
+	}
+}
+
+// styles compares the ways in which styles and collections are found.
 func (f *findings) styles(e *Engine) {
+	shelved := map[shelfKey]int{}
 	for id, t := range e.styles {
 		if !slices.Contains(e.stylesNamed[t.Name], t) || e.stylesOf[t.Owner][t.Name] != t {
 			f.add("style %s is not filed", id)
 		}
+		f.counted("style", id.UUID, t.Uses, t.Earlier, t.counted)
+		for _, key := range shelvesOf(t) {
+			shelved[key]++
+			if s := e.shelves[key]; s == nil || !filed(s, t) {
+				f.add("style %s is not listed where it belongs", id)
+			}
+		}
 	}
+	for key, s := range e.shelves {
+		if s.popular.Len() != shelved[key] || s.aged.Len() != shelved[key] {
+			f.add("%d and %d styles are listed for %v, there are %d", s.popular.Len(), s.aged.Len(), key, shelved[key])
+		}
+	}
+	listed := map[horde.Kind]int{}
 	for id, c := range e.collections {
 		if !slices.Contains(e.collectionsNamed[c.Name], c) || e.collectionsOf[c.Owner][c.Name] != c {
 			f.add("collection %s is not filed", id)
+		}
+		f.counted("collection", id.UUID, c.Uses, c.Earlier, c.counted)
+		if c.Public {
+			listed[everyKind]++
+			listed[c.Kind]++
+		}
+		for _, s := range e.collectionShelves(c) {
+			if !filed(s, c) {
+				f.add("collection %s is not listed where it belongs", id)
+			}
 		}
 		for _, member := range c.Styles {
 			_, filed := e.collectionsHaving[member][c]
 			if t := e.styles[member]; t == nil || t.Kind != c.Kind || !filed {
 				f.add("collection %s has the style %s, which is not filed or of another kind", id, member)
 			}
+		}
+	}
+	for kind, s := range e.shelvesOfCollections {
+		if s.popular.Len() != listed[kind] || s.aged.Len() != listed[kind] {
+			f.add("%d and %d collections are listed, there are %d", s.popular.Len(), s.aged.Len(), listed[kind])
 		}
 	}
 	for _, id := range slices.Collect(maps.Keys(e.collectionsHaving)) {

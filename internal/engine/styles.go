@@ -3,22 +3,19 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"slices"
-	"strings"
-	"time"
 
 	"horde/internal/horde"
 )
-
-// stylesPerPage is the length of a page of a list of styles or of collections.
-const stylesPerPage = 25
 
 // style is a style in memory.
 type style struct {
 	horde.Style
 	changed
+	// Earlier are the uses from before they had a document of their own, and counted those since; nil for none.
+	Earlier int64 `json:"uses,omitempty"`
+	counted *use
 	// applied is what a request needs of the style, made when the style is made, changed or loaded.
 	applied appliedSettings
 }
@@ -34,6 +31,11 @@ type styleIndex struct {
 	collectionsOf     map[horde.UserID]map[string]*collection
 	collectionsHaving map[horde.StyleID]map[*collection]struct{}
 	stylesHaving      map[horde.SharedKeyID]map[*style]struct{}
+	// shelves and shelvesOfCollections have what is public, in the orders of lists.
+	shelves              map[shelfKey]*shelf[*style]
+	shelvesOfCollections map[horde.Kind]*shelf[*collection]
+	// uses are those of the record, by the id of what was used, until restoreUses.
+	uses map[string]*use
 }
 
 func newStyleIndex() styleIndex {
@@ -43,6 +45,11 @@ func newStyleIndex() styleIndex {
 		collectionsOf:     map[horde.UserID]map[string]*collection{},
 		collectionsHaving: map[horde.StyleID]map[*collection]struct{}{},
 		stylesHaving:      map[horde.SharedKeyID]map[*style]struct{}{},
+		shelves:           map[shelfKey]*shelf[*style]{},
+		shelvesOfCollections: map[horde.Kind]*shelf[*collection]{
+			everyKind: newShelf[*collection](), horde.Image: newShelf[*collection](), horde.Text: newShelf[*collection](),
+		},
+		uses: map[string]*use{},
 	}
 }
 
@@ -55,6 +62,7 @@ func (s *styleIndex) addStyle(t *style) {
 		s.stylesOf[t.Owner] = map[string]*style{}
 	}
 	s.stylesOf[t.Owner][t.Name] = t
+	s.shelve(t)
 	if k := t.SharedKey; k != (horde.SharedKeyID{}) {
 		if s.stylesHaving[k] == nil {
 			s.stylesHaving[k] = map[*style]struct{}{}
@@ -64,6 +72,7 @@ func (s *styleIndex) addStyle(t *style) {
 }
 
 func (s *styleIndex) removeStyle(t *style) {
+	s.unshelve(t)
 	delete(s.styles, t.ID)
 	s.stylesNamed[t.Name] = without(s.stylesNamed[t.Name], t)
 	if len(s.stylesNamed[t.Name]) == 0 {
@@ -111,60 +120,15 @@ func (e *Engine) viewStyle(t *style) StyleView {
 	return v
 }
 
-// used is what orders styles and collections.
-type used struct {
-	uses    int64
-	created time.Time
-	id      string
-}
-
-func (t *style) used() used { return used{t.Uses, t.Created, t.ID.String()} }
-
-// byUse puts what is used most first, the oldest first among equals.
-func byUse(a, b used) int { return cmp.Or(cmp.Compare(b.uses, a.uses), byAge(a, b)) }
-
-func byAge(a, b used) int { return cmp.Or(a.created.Compare(b.created), strings.Compare(a.id, b.id)) }
-
-// listing checks how a list is asked for.
-func listing(sort string, page int) (order func(a, b used) int, err *horde.Error) {
-	switch {
-	case sort != "popular" && sort != "age":
-		return nil, horde.ErrStyleSort
-	case page < 1:
-		return nil, horde.ErrStylePage
-	case sort == "age":
-		return byAge, nil
-	}
-	return byUse, nil
-}
-
-// pageOf cuts a page out of what was found, after sorting it.
-func pageOf[T interface{ used() used }](found []T, order func(a, b used) int, page int) []T {
-	slices.SortFunc(found, func(a, b T) int { return order(a.used(), b.used()) })
-	if page > len(found)/stylesPerPage+1 {
-		return nil
-	}
-	from := (page - 1) * stylesPerPage
-	return found[from:min(from+stylesPerPage, len(found))]
-}
-
 // Styles lists a page of the public styles of a kind.
 func (e *Engine) Styles(ctx context.Context, f StyleFilter) ([]StyleView, error) {
-	order, refusal := listing(f.Sort, f.Page)
-	if refusal != nil {
+	if refusal := listing(f.Sort, f.Page); refusal != nil {
 		return nil, refusal
 	}
 	views := []StyleView{}
 	var waits []*batch
 	if err := e.do(func() {
-		var found []*style
-		for _, t := range e.styles {
-			if t.Public && t.Kind == f.Kind && (f.Tag == "" || slices.Contains(t.Tags, f.Tag)) &&
-				(f.Model == "" || slices.Contains(t.Models, f.Model)) {
-				found = append(found, t)
-			}
-		}
-		for _, t := range pageOf(found, order, f.Page) {
+		for _, t := range e.listed(f) {
 			views, waits = append(views, e.viewStyle(t)), append(waits, e.pending(&t.changed))
 		}
 	}); err != nil {
@@ -174,6 +138,27 @@ func (e *Engine) Styles(ctx context.Context, f StyleFilter) ([]StyleView, error)
 		return nil, unavailable(err)
 	}
 	return views, nil
+}
+
+// listed are the styles of a page. Of a tag and a model, whichever fewer styles have is looked through for the other.
+func (s *styleIndex) listed(f StyleFilter) []*style {
+	from, fits := s.shelves[shelfKey{f.Kind, f.Tag, ""}], (func(*style) bool)(nil)
+	if f.Model != "" {
+		model := s.shelves[shelfKey{f.Kind, "", f.Model}]
+		switch {
+		case f.Tag == "" || model == nil:
+			from = model
+		case from == nil:
+		case model.aged.Len() < from.aged.Len():
+			from, fits = model, func(t *style) bool { return slices.Contains(t.Tags, f.Tag) }
+		default:
+			fits = func(t *style) bool { return slices.Contains(t.Models, f.Model) }
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	return from.page(f.Sort, f.Page, fits)
 }
 
 // styleByID finds a style; nil is none.

@@ -200,6 +200,8 @@ var (
 	ErrExamplePrimary         = refusal(http.StatusBadRequest, "BadRequest", "A style with examples has a primary one. Make another one primary instead.")
 	ErrCollectionNotFound     = refusal(http.StatusNotFound, "CollectionNotFound", "There is no such collection.")
 	ErrCollectionForbidden    = refusal(http.StatusForbidden, "Forbidden", "This collection belongs to somebody else.")
+	ErrTooManyStyles          = refusal(http.StatusForbidden, "Forbidden", "This account may not have more styles.")
+	ErrCollectionSize         = refusal(http.StatusBadRequest, "BadRequest", "A collection has at most 500 styles.")
 	ErrCollectionEmpty        = refusal(http.StatusBadRequest, "BadRequest", "A collection has at least one style.")
 	ErrCollectionMember       = refusal(http.StatusBadRequest, "BadRequest", "There is no such style.")
 	ErrCollectionNameTaken    = refusal(http.StatusBadRequest, "BadRequest", "You have a collection of this name already.")

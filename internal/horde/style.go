@@ -16,6 +16,8 @@ const (
 	MaxStyleModels   = 5
 	MaxStyleTags     = 10
 	MaxStyleExamples = 4
+	// MaxCollectionStyles bounds what has to be looked at and shown of a collection. The reference has no bound.
+	MaxCollectionStyles = 500
 )
 
 // StyleID is the random id of a style.
@@ -50,9 +52,10 @@ type Style struct {
 	Fields []StyleField `json:"fields,omitempty"`
 	// SharedKey pays for requests with the style while it is valid; zero for none.
 	SharedKey SharedKeyID `json:"shared_key,omitzero"`
-	Uses      int64       `json:"uses"`
-	Created   time.Time   `json:"created"`
-	Updated   time.Time   `json:"updated"`
+	// Uses is how many requests were made with the style. It changes too often to be kept with the rest.
+	Uses    int64     `json:"-"`
+	Created time.Time `json:"created"`
+	Updated time.Time `json:"updated"`
 }
 
 // StyleExample is a picture that shows what a style makes. Its URL is only kept, never fetched.
@@ -170,7 +173,7 @@ type Collection struct {
 	Info    string       `json:"info,omitempty"`
 	Public  bool         `json:"public"` // is listed
 	Styles  []StyleID    `json:"styles,omitempty"`
-	Uses    int64        `json:"uses"`
+	Uses    int64        `json:"-"` // as of a style
 	Created time.Time    `json:"created"`
 	Updated time.Time    `json:"updated"`
 }

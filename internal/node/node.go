@@ -95,9 +95,11 @@ type Config struct {
 	// ServiceIPs are networks of services that speak for many people.
 	ServiceIPs []netip.Prefix
 	// BannedAgents are values of Client-Agent whose requests are refused; nil means the placeholder of the reference's example.
-	BannedAgents        []string
-	TrustThreshold      horde.Kudos
-	NoAnonymous         bool
+	BannedAgents   []string
+	TrustThreshold horde.Kudos
+	NoAnonymous    bool
+	// StylesPerAccount is how many styles an account may have, and how many collections; zero means any number.
+	StylesPerAccount    int
 	MatchedTargeting    bool
 	UpfrontOnWorkerList bool
 	// ProfanityFile lists words, one a line, in place of the built-in list.
@@ -289,7 +291,8 @@ func (n *Node) openOn(ctx context.Context, db store.Store, models *modelref.Hold
 		Relax:    relaxed.Add, Profane: profane,
 		Rules:            kudos.Rules{MatchedTargeting: n.MatchedTargeting, UpfrontOnWorkerList: n.UpfrontOnWorkerList},
 		MatchedTargeting: n.MatchedTargeting, Admins: n.Admins, Awarders: n.Awarders, TrustThreshold: n.TrustThreshold, NoAnonymous: n.NoAnonymous,
-		PromptCheckers: n.PromptCheckers, ProblemExempt: n.ProblemExempt, Filtering: filtering, NoEvidence: n.NoEvidence,
+		StylesPerAccount: n.StylesPerAccount,
+		PromptCheckers:   n.PromptCheckers, ProblemExempt: n.ProblemExempt, Filtering: filtering, NoEvidence: n.NoEvidence,
 		ServiceIPs: n.ServiceIPs, BannedAgents: banned, Safety: safety, Alert: alerts.send,
 		KeySalt: n.KeySalt, Leading: leading, Ran: n.jobs.ran, Log: n.Log,
 	})
