@@ -3,13 +3,17 @@
 package login_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"horde/internal/login"
 	"horde/internal/login/logintest"
@@ -173,6 +177,54 @@ func TestALoginServiceThatIsDown(t *testing.T) {
 	location, sealed = begin(t, s, p)
 	if _, err := s.Finish(t.Context(), p, base, sealed, queryOf(t, logintest.NewBrowser(t, nil).Authorize(location, "ada"))); err != nil {
 		t.Errorf("when it is back: %v", err)
+	}
+}
+
+// A service that takes calls and never answers keeps nobody longer than they wish to wait, is asked once for all who wait, and keeps
+// nobody from other services.
+func TestALoginServiceThatIsSilent(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	speak := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-speak
+		issuer := "http://" + r.Host
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q,"jwks_uri":%q}`, issuer, issuer+"/authorize", issuer+"/token", issuer+"/keys")
+	}))
+	defer silent.Close()
+	p := login.NewOpenID(silent.URL, "Silent", logintest.Client)
+	google := login.NewGoogle(logintest.Client)
+	s := login.NewService(login.NewSealer("a secret"), p, google)
+
+	const patient = 8
+	locations := make(chan string, patient)
+	for range patient {
+		go func() {
+			location, _, err := s.Begin(t.Context(), p, base, "register")
+			if err != nil {
+				location = err.Error()
+			}
+			locations <- location
+		}()
+	}
+	hasty, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := s.Begin(hasty, p, base, "register"); !errors.Is(err, login.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("who does not want to wait gets %v", err)
+	}
+	if location, _, err := s.Begin(t.Context(), google, base, "register"); err != nil || !strings.HasPrefix(location, "https://accounts.google.com/") {
+		t.Errorf("another service: %s, %v", location, err)
+	}
+	close(speak)
+	for range patient {
+		if location := <-locations; !strings.HasPrefix(location, silent.URL+"/authorize?") {
+			t.Errorf("who waited is sent to %s", location)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the service was asked %d times", n)
 	}
 }
 

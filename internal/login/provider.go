@@ -21,11 +21,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -65,11 +66,18 @@ type Provider struct {
 	// prompt is sent to ask for consent again; empty for what the service thinks right.
 	prompt string
 
-	// Of OpenID Connect: where the service is, and, once it has been asked, what it says of itself.
-	issuer   string
-	mu       sync.Mutex // guards verifier and endpoint of an OpenID service
+	// Of OpenID Connect: where the service is and, once it has been asked, what it says of itself. asking has the question that is
+	// under way, so that all who log in meanwhile wait for one answer.
+	issuer string
+	said   atomic.Pointer[discovery]
+	asking singleflight.Group
+	http   *http.Client
+}
+
+// discovery is what an OpenID service says of itself.
+type discovery struct {
 	verifier *oidc.IDTokenVerifier
-	http     *http.Client
+	endpoint oauth2.Endpoint
 }
 
 // NewGoogle is Google: ids become g_ID.
@@ -149,18 +157,38 @@ func (p *Provider) config(ctx context.Context, callback string) (*oauth2.Config,
 		c.Endpoint = p.endpoint
 		return c, nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.verifier == nil {
-		// The keys that this provider keeps are fetched again later, so its context must outlive the call.
-		found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.http), p.issuer)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, p.Title, err)
-		}
-		p.verifier, p.endpoint = found.Verifier(&oidc.Config{ClientID: p.client.ID}), found.Endpoint()
+	said, err := p.discover(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, p.Title, err)
 	}
-	c.Endpoint = p.endpoint
+	c.Endpoint = said.endpoint
 	return c, nil
+}
+
+// discover asks an OpenID service where it is, unless it has said so. A caller waits for as long as its context allows, and the
+// question goes on for the others.
+func (p *Provider) discover(ctx context.Context) (*discovery, error) {
+	if said := p.said.Load(); said != nil {
+		return said, nil
+	}
+	// The keys that this provider keeps are fetched again later, so its context must outlive the call.
+	lasting := oidc.ClientContext(context.WithoutCancel(ctx), p.http)
+	answer := p.asking.DoChan(p.issuer, func() (any, error) {
+		found, err := oidc.NewProvider(lasting, p.issuer)
+		if err != nil {
+			return nil, err
+		}
+		said := &discovery{found.Verifier(&oidc.Config{ClientID: p.client.ID}), found.Endpoint()}
+		p.said.Store(said)
+		return said, nil
+	})
+	select {
+	case a := <-answer:
+		said, _ := a.Val.(*discovery)
+		return said, a.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // person finds out who a token was given to, as an OAuth id.
@@ -176,10 +204,11 @@ func (p *Provider) person(ctx context.Context, c *oauth2.Config, token *oauth2.T
 	if raw == "" {
 		return "", fmt.Errorf("%w: %s sent no id token", ErrUnavailable, p.Title)
 	}
-	p.mu.Lock()
-	verifier := p.verifier
-	p.mu.Unlock()
-	id, err := verifier.Verify(ctx, raw)
+	said, err := p.discover(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", ErrUnavailable, p.Title, err)
+	}
+	id, err := said.verifier.Verify(ctx, raw)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w: %w", ErrRefused, err)
