@@ -5,6 +5,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,5 +135,68 @@ func TestCommandsNeedAHordeToWorkOn(t *testing.T) {
 		if left, _ := os.ReadDir(dir); len(left) != 0 {
 			t.Errorf("%v made %v in a directory that is no horde", args, left)
 		}
+	}
+}
+
+// TestTheNamesOfTheReferenceAreReadAndDocumented goes through the table of docs/operating.md: each option is there, reads the names
+// that stand beside it, ours first, and no other option reads a name that is not ours.
+func TestTheNamesOfTheReferenceAreReadAndDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n| ours | theirs |\n")
+	rows, _, _ := strings.Cut(rest, "\n\n")
+	code := regexp.MustCompile("`([A-Za-z_]+)`")
+	names := func(cell string) (list []string) {
+		for _, m := range code.FindAllStringSubmatch(cell, -1) {
+			list = append(list, m[1])
+		}
+		return list
+	}
+	documented := map[string][]string{}
+	for line := range strings.Lines(rows) {
+		cells := strings.Split(line, "|")
+		for _, ours := range names(cells[1]) {
+			documented[ours] = names(cells[2])
+		}
+	}
+	if len(documented) < 50 {
+		t.Errorf("the table has %d options", len(documented))
+	}
+	var c cli
+	parser, err := kong.New(&c, options(t.Context())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range parser.Model.Leaves(false) {
+		if command.Path() != "serve" {
+			continue
+		}
+		for _, f := range slices.Concat(command.AllFlags(false)...) {
+			if len(f.Envs) == 0 {
+				continue
+			}
+			theirs, known := documented[f.Envs[0]]
+			foreign := slices.DeleteFunc(slices.Clone(f.Envs[1:]), func(name string) bool { return name == "HORDE_DATABASE_URL" })
+			if !known && len(foreign) > 0 {
+				t.Errorf("--%s reads %v, which the table does not have", f.Name, foreign)
+			}
+			for _, name := range theirs {
+				if !slices.Contains(f.Envs, name) {
+					t.Errorf("--%s does not read %s", f.Name, name)
+				}
+			}
+			for _, name := range foreign {
+				if !slices.Contains(theirs, name) {
+					t.Errorf("--%s reads %s, which the table does not have", f.Name, name)
+				}
+			}
+			delete(documented, f.Envs[0])
+		}
+	}
+	for name := range documented {
+		t.Errorf("no option reads %s", name)
 	}
 }

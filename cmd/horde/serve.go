@@ -91,6 +91,7 @@ type serverFlags struct {
 
 	PublicURL       string   `env:"HORDE_PUBLIC_URL,HORDE_URL" placeholder:"URL" help:"Where the world reaches this server, for links to images: https://horde.example. Without it links use the address by which each caller came."`
 	Title           string   `env:"HORDE_TITLE" default:"Horde" help:"What the horde is called on its pages."`
+	Noun            string   `env:"HORDE_NOUN,HORDE_noun" default:"horde" help:"What the pages call a horde in a sentence."`
 	SourceURL       string   `env:"HORDE_REPOSITORY_URL,HORDE_REPOSITORY" placeholder:"URL" help:"Where the source of this program is to be had; its licence asks you to say so on the pages if you changed it."`
 	TrustedProxies  []string `env:"HORDE_TRUSTED_PROXIES" default:"127.0.0.0/8,::1/128" placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
 	RateLimitExempt []string `env:"HORDE_RATE_LIMIT_EXEMPT" placeholder:"CIDR" help:"Networks whose calls are not limited."`
@@ -389,7 +390,7 @@ func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*n
 			landing = n.Landing
 		}
 		web.Mount(web.Site{
-			Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
+			Title: n.Title, Noun: f.Noun, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
 			SiteVerification: f.SiteVerification, Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board,
 			NoAnonymous: n.NoAnonymous, Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log, Ratings: n.RatingsPath(),
 		}, r)

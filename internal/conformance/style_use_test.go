@@ -214,6 +214,9 @@ func TestStyles17UsesAreCountedAndRewarded(t *testing.T) {
 		uses("/collections/"+c, 3)
 		uses("/styles/image/"+image, 4)
 		earned(9, 4, 1)
+		if found, err := s.Engine.Verify(t.Context()); err != nil || len(found) > 0 {
+			t.Errorf("the memory and the record: %q, %v", found, err)
+		}
 		s.away(time.Minute) // the audit finds every kudos again
 		uses("/collections/"+c, 3)
 		uses("/styles/image/"+image, 4)

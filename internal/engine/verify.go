@@ -331,7 +331,7 @@ func (f *findings) documents(e *Engine, record *store.State) {
 	e.keptStyles(kept)
 	e.keptSharedKeys(kept)
 	e.keptSupporters(kept)
-	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, sharedKeyDocument: true, supportersDocument: true, collectionDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
+	compared := map[string]bool{interrogationDocument: true, formDocument: true, styleDocument: true, sharedKeyDocument: true, supportersDocument: true, collectionDocument: true, useDocument: true, minuteDocument: true, hourDocument: true, pastDocument: true}
 	for key := range e.open.documents {
 		delete(kept, key)
 	}

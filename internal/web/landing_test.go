@@ -3,7 +3,9 @@
 package web_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +71,28 @@ func TestAFrontPageOfTheOperatorShowsFigures(t *testing.T) {
 	}
 	if a.Status != http.StatusOK || strings.Contains(a.Text, "{") && strings.Contains(a.Text, "_name}") {
 		t.Errorf("%d, or a place was left", a.Status)
+	}
+}
+
+// TestAFrontPageShowsASearchEngineWhoseItIs looks for the mark on the front pages and on no other, and for the word for a horde.
+func TestAFrontPageShowsASearchEngineWhoseItIs(t *testing.T) {
+	t.Parallel()
+	own := func(context.Context, string, string) (string, error) { return "<p>Ours</p>", nil }
+	for name, landing := range map[string]web.Landing{"built-in": nil, "the operator's": own} {
+		r := api.NewRouter(api.Options{})
+		web.Mount(web.Site{Title: "x", Noun: "kraal", SiteVerification: `a"b`, Landing: landing}, r)
+		page := func(path string) string {
+			w := httptest.NewRecorder()
+			r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			return w.Body.String()
+		}
+		const mark = `<meta name="google-site-verification" content="a&#34;b">`
+		if front := page("/"); !strings.Contains(front, mark) || landing == nil && !strings.Contains(front, "In a kraal, those") {
+			t.Errorf("the %s front page has no mark, or another word: %.2000s", name, front)
+		}
+		if other := page("/workers"); strings.Contains(other, "site-verification") || !strings.Contains(other, "unique in a kraal") {
+			t.Errorf("beside the %s front page: %.2000s", name, other)
+		}
 	}
 }
 

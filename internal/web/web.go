@@ -11,6 +11,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -33,6 +34,8 @@ import (
 type Site struct {
 	// Title is what the horde is called.
 	Title string
+	// Noun is what the pages call a horde in a sentence; empty means "horde".
+	Noun string
 	// Version is that of the program.
 	Version string
 	// PublicURL is where the world reaches the horde: "https://horde.example". Empty means the address by which each
@@ -137,9 +140,9 @@ type pages struct {
 
 // view is what a template sees.
 type view struct {
-	Title, Version, SourceURL string
-	SiteVerification          string
-	NoAnonymous               bool
+	Title, Noun, Version, SourceURL string
+	SiteVerification                string
+	NoAnonymous                     bool
 	// Base is where the horde is reached, without a slash at the end; Path the page's own.
 	Base, Path string
 	// Home is what paths of the horde's own pages begin with: nothing, but on another host.
@@ -188,7 +191,7 @@ type view struct {
 
 func (p *pages) view(req *http.Request) view {
 	v := view{
-		Title: p.Title, Version: p.Version, SourceURL: p.SourceURL, SiteVerification: p.SiteVerification, NoAnonymous: p.NoAnonymous,
+		Title: p.Title, Noun: cmp.Or(p.Noun, "horde"), Version: p.Version, SourceURL: p.SourceURL, SiteVerification: p.SiteVerification, NoAnonymous: p.NoAnonymous,
 		Base: p.base(req), Path: req.URL.Path,
 		Demos: sandbox.ImageModel + "\n" + sandbox.TextModel, NameLimit: engine.MaxUserName, Documents: p.Board != nil,
 		Home: p.horde, Ratings: p.Ratings, RatingsAPI: p.prefix + "/api/v1", RatingsImages: p.prefix + "/images/", RatingsDocs: p.prefix + "/api",
