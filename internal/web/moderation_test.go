@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -196,6 +197,165 @@ func TestModeratorsDoAllOnTheirPage(t *testing.T) {
 	b.on(desktop)
 	b.click("#leave")
 	b.until("document.querySelector('#desk')?.hidden && !document.querySelector('#enter').hidden && !sessionStorage.getItem('horde-moderator-key')")
+}
+
+// TestModeratorsFollowWhatTheySee presses the buttons that lead from one thing to another, and those that end something.
+func TestModeratorsFollowWhatTheySee(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	s := start(t, func(c *node.Config) {
+		c.Admins, c.NoRateLimit = []horde.UserID{1}, true
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	_, mod := withRoles(t, s, "Mira", 0, horde.Moderator)
+	user, userKey := withRoles(t, s, "Ulf", 1000, 0)
+	from := func(address, path, key, body string) nodetest.Answer {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, s.URL+"/api/v2"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("apikey", key)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Forwarded-For", address)
+		return s.Do(req)
+	}
+	for kind, regex := range map[int]string{10: "zebracorn", 20: "vermillex"} {
+		s.Call("PUT", "/filters", mod, map[string]any{"regex": regex, "filter_type": kind})
+	}
+	// More prompts, and more reports, than a page has, the last of a worker about a text.
+	const promptsShown, reportsShown = 25, 50
+	for i := range promptsShown {
+		if a := from(fmt.Sprintf("203.0.113.%d", i), "/generate/async", userKey, `{"prompt":"zebracorn vermillex","replacement_filter":false}`); a.RC() != "CorruptPrompt" {
+			t.Fatal(a.Text)
+		}
+	}
+	for i := range reportsShown + 1 {
+		_, key := withRoles(t, s, fmt.Sprint("Owner", i), 0, 0)
+		if a := from("198.51.100.1", "/generate/pop", key, fmt.Sprintf(`{"name":"Huge %d","models":["Deliberate"],"max_pixels":9437248}`, i)); a.Status != http.StatusOK {
+			t.Fatal(a.Text)
+		}
+	}
+	if a := from("203.0.113.200", "/generate/text/async", userKey, `{"prompt":"a tale","models":["m/x"]}`); a.Status != http.StatusAccepted {
+		t.Fatal(a.Text)
+	}
+	_, scribe := withRoles(t, s, "Scribe", 0, horde.Trusted)
+	job := from("198.51.100.2", "/generate/text/pop", scribe, `{"name":"Pen","models":["m/x"],"max_context_length":4096}`)
+	report := map[string]any{"id": job.Body["id"], "generation": "x", "seed": 1, "gen_metadata": []map[string]any{{"type": "censorship", "value": "csam"}}}
+	if a := s.Call("POST", "/generate/text/submit", scribe, report); a.Status != http.StatusOK {
+		t.Fatal(job.Text, a.Text)
+	}
+
+	b := moderationPage(t, s, mod, desktop)
+	press := func(within, label string) {
+		t.Helper()
+		mark := fmt.Sprintf(`(() => {
+			document.querySelectorAll('[data-pressed]').forEach(x => delete x.dataset.pressed);
+			const found = [...document.querySelectorAll(%q)].find(x => x.textContent === %q);
+			if (found) found.dataset.pressed = '';
+			return !!found;
+		})()`, within+" button", label)
+		b.until(mark)
+		b.click("[data-pressed]")
+	}
+	shows := func(selector, part string) {
+		t.Helper()
+		b.until(fmt.Sprintf("document.querySelector(%q)?.textContent.includes(%q)", selector, part))
+	}
+
+	// A filter is opened, and left as it is.
+	press("#filter-list", "Edit")
+	b.until("document.querySelector('#filter-regex').value && !document.querySelector('#filter-cancel').hidden")
+	b.click("#filter-cancel")
+	b.until("!document.querySelector('#filter-regex').value && document.querySelector('#filter-cancel').hidden")
+
+	// An address is blocked, and freed with the form.
+	b.fill("#block-address", "192.0.2.0/24")
+	b.click("#block-form button[value=block]")
+	shows("#address-list", "192.0.2.0/24")
+	b.click("#block-form button[value=unblock]")
+	b.until("!document.querySelector('#address-list').textContent.includes('192.0.2.0/24')")
+
+	// What is older comes behind what is there.
+	for list, more := range map[string]string{"#prompt-list article": "#prompt-more", "#report-list tbody tr": "#report-more"} {
+		before := see[int64](b, fmt.Sprintf("document.querySelectorAll(%q).length", list))
+		b.click(more)
+		b.until(fmt.Sprintf("document.querySelectorAll(%q).length > %d && document.querySelector(%q).hidden", list, before, more))
+	}
+
+	// From a prompt to its note, who sent it and who reported it, from there to the reports and back to an owner.
+	b.fill("#prompt-list article input", "looked into")
+	press("#prompt-list article", "Write")
+	shows("#prompt-list .written", "looked into")
+	press("#prompt-list article", "User")
+	shows("#user-open h3", "Ulf#2")
+	press("#prompt-list article", "Worker")
+	shows("#worker-open h3", "Pen")
+	press("#worker-open", "Its reports")
+	b.until("document.querySelectorAll('#report-list tbody tr').length === 1")
+	shows("#report-list", "Pen")
+	press("#worker-open", "Its owner")
+	shows("#user-open h3", "Scribe")
+	press("#user-open", "Their prompts")
+	shows("#prompt-list", "There are none.")
+
+	// From the lists to a worker and to an account, and to its worker.
+	b.visit("/moderation")
+	sure(b)
+	b.until("document.body.dataset.ready === 'yes'")
+	press("#report-list", "Huge 50")
+	shows("#worker-open h3", "Huge 50")
+	press("#report-list", "User 53")
+	shows("#user-open h3", "Owner50#53")
+	press("#user-list", "Open")
+	shows("#user-open h3", "#")
+	press("#worker-list", "Open")
+	shows("#worker-open h3", "Huge")
+	press("#report-list", "User 53")
+	shows("#user-open h3", "Owner50#53")
+	press("#user-open", "Reset suspicions")
+	shows("#user-open .muted", " 0 suspicions")
+	worker := see[string](b, "[...document.querySelectorAll('#user-open button')].find(x => x.textContent.startsWith('Worker ')).textContent")
+	press("#user-open", worker)
+	shows("#worker-open h3", "Huge 50")
+	press("#worker-open", "Remove")
+	shows("#said", "was removed")
+	b.until("!document.querySelector('#worker-open')")
+	if a := s.Call("GET", "/workers/name/Huge%2050", mod, nil); a.Status != http.StatusNotFound {
+		t.Errorf("the worker is there: %s", a.Text)
+	}
+
+	// An account is made a moderator and marked for deletion, is not erased before its time, and is kept after all.
+	b.fill("#user-id", fmt.Sprint(user))
+	b.click("#user-search button")
+	shows("#user-open h3", "Ulf#2")
+	b.click("#role-moderator")
+	press("#user-open", "Save")
+	shows("#said", "was changed")
+	if a := s.Call("GET", fmt.Sprint("/users/", user), mod, nil); a.Body["moderator"] != true {
+		t.Errorf("got %s", a.Text)
+	}
+	b.click("#role-moderator")
+	press("#user-open", "Save")
+	b.until("document.querySelector('#role-moderator') && !document.querySelector('#role-moderator').checked")
+	press("#user-open", "Mark for deletion")
+	shows("#said", "is marked")
+	b.tolerate("status of 40")
+	press("#user-open", "Erase for good")
+	b.until("document.querySelector('#said').className.includes('bad')")
+	press("#user-open", "Keep the account")
+	shows("#said", "is kept")
+	if a := s.Call("GET", fmt.Sprint("/users/", user), mod, nil); a.Body["deleted"] == true {
+		t.Errorf("got %s", a.Text)
+	}
+
+	// An admin stops all, and goes on.
+	for _, on := range []bool{true, false} {
+		b.click("#maintenance_mode")
+		b.click("#modes-form button")
+		shows("#said", "mode")
+		b.until(fmt.Sprintf("fetch('/api/v2/status/modes').then(r => r.json()).then(m => window.maintenance = m.maintenance_mode) && window.maintenance === %t", on))
+	}
 }
 
 func ulfsWorker(t *testing.T, s *nodetest.Server, key string) string {

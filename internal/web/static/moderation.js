@@ -7,7 +7,6 @@ const api = '/api/v2';
 const stored = 'horde-moderator-key';
 const $ = id => document.getElementById(id);
 let key = '';
-let admin = false;
 
 // element makes an element with properties and children.
 function element(name, properties = {}, ...children) {
@@ -225,11 +224,12 @@ async function resetUser(id, name) {
   await showReview();
 }
 
-const roles = ['trusted', 'flagged', 'customizer', 'vpn', 'service', 'education', 'special'];
+// Whether the moderator is an admin too, who may make others, only the server knows: what is not allowed is refused.
+const roles = ['moderator', 'trusted', 'flagged', 'customizer', 'vpn', 'service', 'education', 'special'];
 
 async function openUser(id) {
   const u = await call('GET', `/users/${id}`);
-  const boxes = (admin ? ['moderator', ...roles] : roles).map(name => [name, ...check(`role-${name}`, name, u[name] === true)]);
+  const boxes = roles.map(name => [name, ...check(`role-${name}`, name, u[name] === true)]);
   const concurrency = element('input', { type: 'number', min: 0, max: 500, value: u.concurrency });
   const invited = element('input', { type: 'number', min: 0, value: u.worker_invited });
   const comment = element('input', { type: 'text', maxLength: 500, value: u.admin_comment ?? '' });
@@ -371,8 +371,6 @@ async function enter(candidate) {
   if (!me.moderator) throw new Error('This is the key of an account that is no moderator.');
   sessionStorage.setItem(stored, key);
   $('who').textContent = `You are ${plain(me.username)}.`;
-  // Whether the account is an admin too only the server knows: what is not allowed is refused.
-  admin = true;
   await Promise.all([showModes(), showFilters(), showAddresses(), showReview(), showPrompts(), showReports()]);
   $('enter').hidden = true;
   $('desk').hidden = false;
