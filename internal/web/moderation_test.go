@@ -247,16 +247,16 @@ func TestModeratorsFollowWhatTheySee(t *testing.T) {
 	}
 
 	b := moderationPage(t, s, mod, desktop)
+	// A button is pressed where and when it is found, in one go: what was pressed before may still draw the page anew, and keeps its
+	// own button from being pressed until it has.
+	const still = "!document.querySelector('button:disabled')"
 	press := func(within, label string) {
 		t.Helper()
-		mark := fmt.Sprintf(`(() => {
-			document.querySelectorAll('[data-pressed]').forEach(x => delete x.dataset.pressed);
+		b.until(fmt.Sprintf(`%s && (() => {
 			const found = [...document.querySelectorAll(%q)].find(x => x.textContent === %q);
-			if (found) found.dataset.pressed = '';
-			return !!found;
-		})()`, within+" button", label)
-		b.until(mark)
-		b.click("[data-pressed]")
+			found?.click();
+			return found;
+		})()`, still, within+" button", label))
 	}
 	shows := func(selector, part string) {
 		t.Helper()
@@ -329,15 +329,17 @@ func TestModeratorsFollowWhatTheySee(t *testing.T) {
 	b.fill("#user-id", fmt.Sprint(user))
 	b.click("#user-search button")
 	shows("#user-open h3", "Ulf#2")
+	b.until(still)
 	b.click("#role-moderator")
 	press("#user-open", "Save")
 	shows("#said", "was changed")
+	b.until(still)
 	if a := s.Call("GET", fmt.Sprint("/users/", user), mod, nil); a.Body["moderator"] != true {
 		t.Errorf("got %s", a.Text)
 	}
 	b.click("#role-moderator")
 	press("#user-open", "Save")
-	b.until("document.querySelector('#role-moderator') && !document.querySelector('#role-moderator').checked")
+	b.until(still + " && document.querySelector('#role-moderator') && !document.querySelector('#role-moderator').checked")
 	press("#user-open", "Mark for deletion")
 	shows("#said", "is marked")
 	b.tolerate("status of 40")
