@@ -170,6 +170,7 @@ var (
 	descParked        = prometheus.NewDesc("horde_parked_pops", "Pops that wait for a job.", []string{"gentype"}, nil)
 	descStreams       = prometheus.NewDesc("horde_event_streams", "Requests that clients follow by events.", nil, nil)
 	descReservations  = prometheus.NewDesc("horde_kudos_active_reservations", "Requests that have set kudos aside.", nil, nil)
+	descOldestHold    = prometheus.NewDesc("horde_kudos_oldest_reservation_seconds", "Age of the oldest request that has kudos set aside; 0 for none.", nil, nil)
 	descUp            = prometheus.NewDesc("horde_engine_up", "1 while the memory is the record's and everything is served.", nil, nil)
 )
 
@@ -178,6 +179,7 @@ type reading struct {
 	kinds                 map[horde.Kind]kindReading
 	running, alive, users int
 	reservations          int
+	reservedFor           time.Duration
 	ledger                map[kudos.AccountClass]horde.Kudos
 }
 
@@ -198,7 +200,7 @@ func (e *Engine) readGauges() (r *reading, err error) {
 		r = &reading{
 			kinds: map[horde.Kind]kindReading{}, running: len(e.running) + len(e.processing),
 			alive: len(e.requests) + len(e.interrogations), users: len(e.users), ledger: e.book.Sums(),
-			reservations: e.book.Holds(),
+			reservations: e.book.Holds(), reservedFor: e.reservedFor(now),
 		}
 		for _, k := range horde.Kinds {
 			v := kindReading{models: map[string]int64{}}
@@ -262,6 +264,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(descAlive, float64(r.alive))
 	gauge(descUsers, float64(r.users))
 	gauge(descReservations, float64(r.reservations))
+	gauge(descOldestHold, r.reservedFor.Seconds())
 	gauge(descStreams, float64(e.watches.count()))
 	for class, sum := range r.ledger {
 		gauge(descLedger, sum.Float(), string(class))

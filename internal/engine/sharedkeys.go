@@ -110,6 +110,7 @@ func (e *Engine) pays(r *request, amount horde.Kudos) {
 // releaseHold gives back what is still set aside for a request, of the account and of the shared key. Doing so again changes nothing.
 func (e *Engine) releaseHold(r *request) {
 	e.book.ReleaseHold(&r.Request)
+	e.reserving.Delete(r)
 	if p := r.through; p != nil {
 		p.key.held -= p.hold
 		p.hold = 0

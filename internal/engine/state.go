@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/tidwall/btree"
 
 	"horde/internal/dispatch"
 	"horde/internal/horde"
@@ -64,7 +67,10 @@ type state struct {
 	// fresh are requests of which there is more to hand out than before, to be offered to the parked pops: see serveParked.
 	fresh []*request
 	book  *kudos.Book
-	pulse map[horde.Kind]*pulse
+	// reserving are the requests that were accepted with kudos set aside, the oldest first. One whose kudos are used up may stay until
+	// it ends.
+	reserving *btree.BTreeG[*request]
+	pulse     map[horde.Kind]*pulse
 	// statistics are of the kinds that are generated.
 	statistics map[horde.Kind]*statistics
 	figures    figures
@@ -174,7 +180,7 @@ func newState(r *store.State, now time.Time) (*state, error) {
 		byOAuth: make(map[string]*user, len(r.Users)), active: map[*user]bool{}, services: map[string]*user{},
 		workers: make(map[horde.WorkerID]*worker, len(r.Workers)), byName: make(map[string]*worker, len(r.Workers)),
 		requests: make(map[horde.RequestID]*request, len(r.Requests)), jobs: make(map[horde.JobID]*job, len(r.Jobs)),
-		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(),
+		running: map[horde.JobID]*job{}, queues: map[horde.Kind]*dispatch.Queue{}, book: kudos.NewBook(), reserving: btree.NewBTreeGOptions(older, btree.Options{NoLocks: true}),
 		teams: map[horde.TeamID]*team{}, teamByName: map[string]*team{},
 		styleIndex: newStyleIndex(), mail: mail{messages: map[horde.MessageID]*message{}},
 		transfers: map[transferKey]*transfer{}, gifts: gifts{},
@@ -319,9 +325,35 @@ func (s *state) addRequest(r *request) {
 		r.user.requests = map[*request]struct{}{}
 	}
 	r.user.requests[r] = struct{}{}
+	if r.Hold.Remaining > 0 {
+		s.reserving.Set(r)
+	}
 	r.seen = r.Expires.UnixNano()
 	heap.Push(&s.expiry, r)
 	s.enqueue(r)
+}
+
+// older orders requests by when they were made.
+func older(a, b *request) bool {
+	if c := a.Created.Compare(b.Created); c != 0 {
+		return c < 0
+	}
+	return bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]) < 0
+}
+
+// reservedFor is for how long the oldest request that has kudos set aside has had them; zero for none. Those that have used theirs up
+// are dropped on the way.
+func (s *state) reservedFor(now time.Time) time.Duration {
+	for {
+		r, ok := s.reserving.Min()
+		switch {
+		case !ok:
+			return 0
+		case r.Hold.Remaining > 0:
+			return now.Sub(r.Created)
+		}
+		s.reserving.PopMin()
+	}
 }
 
 // enqueue puts a request that waits into its queue.
