@@ -131,8 +131,29 @@ func CheckStylePrompt(kind Kind, template string) *Error {
 // and all other braces stand as they are.
 //
 // A prompt for images is divided at its first "###" into what is wanted and what is not. The mark is put back where the template
-// has none. In a template for text the mark means nothing, and "{np}" stands for nothing.
-func RenderStyle(kind Kind, template, prompt string, declared []StyleField, given map[string]string) string {
+// has none. In a template for text the mark means nothing, and "{np}" stands for nothing. What would be too long for a prompt is
+// refused and not made.
+func RenderStyle(kind Kind, template, prompt string, declared []StyleField, given map[string]string) (string, *Error) {
+	places := placesOf(kind, template, prompt, declared, given)
+	size := len(template)
+	for i := 0; i < len(places); i += 2 {
+		size += strings.Count(template, places[i]) * (len(places[i+1]) - len(places[i]))
+	}
+	if size > maxRendered[kind] {
+		return "", ErrInvalidPromptSize
+	}
+	return strings.NewReplacer(places...).Replace(template), nil
+}
+
+// maxRendered is how many bytes a rendered template may have: as many as the longest prompt that passes the checks. A template may
+// name its places any number of times, so the sizes of it and of a prompt alone bound nothing.
+var maxRendered = map[Kind]int{Image: MaxImagePrompt, Text: MaxTextPrompt + TextPromptPerToken*maxContext}
+
+// maxContext is the longest context that a request may ask for, in tokens.
+const maxContext = 1 << 20
+
+// placesOf is what stands for what in a template: each place and what is put into it, in turn.
+func placesOf(kind Kind, template, prompt string, declared []StyleField, given map[string]string) []string {
 	negative := ""
 	if kind == Image {
 		var divided bool
@@ -146,7 +167,7 @@ func RenderStyle(kind Kind, template, prompt string, declared []StyleField, give
 	for _, f := range declared {
 		places = append(places, "{"+value(f.Name)+"}", given[value(f.Name)])
 	}
-	return strings.NewReplacer(places...).Replace(template)
+	return places
 }
 
 // NegativeMark divides a prompt for images from its negative prompt.

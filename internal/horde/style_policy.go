@@ -191,9 +191,9 @@ func (s *Style) ApplyImage(sent *ImageSubmission, params *ImageSettings, d *Styl
 	if err := d.combine(s.Kind, reflect.ValueOf(&p).Elem(), reflect.ValueOf(request).Elem(), request.N); err != nil {
 		return nil, err
 	}
-	prompt := RenderStyle(s.Kind, s.Prompt, value(sent.Prompt), s.Fields, given)
+	prompt, err := RenderStyle(s.Kind, s.Prompt, value(sent.Prompt), s.Fields, given)
 	styled.Prompt, styled.Params, styled.Models = &prompt, &p, s.Models
-	return &styled, nil
+	return &styled, err
 }
 
 // ApplyText is ApplyImage for texts.
@@ -206,9 +206,9 @@ func (s *Style) ApplyText(sent *TextSubmission, params *TextSettings, d *StyleDe
 	if err := d.combine(s.Kind, reflect.ValueOf(&p).Elem(), reflect.ValueOf(request).Elem(), request.N); err != nil {
 		return nil, err
 	}
-	prompt := RenderStyle(s.Kind, s.Prompt, value(sent.Prompt), s.Fields, given)
+	prompt, err := RenderStyle(s.Kind, s.Prompt, value(sent.Prompt), s.Fields, given)
 	styled.Prompt, styled.Params, styled.Models = &prompt, &p, s.Models
-	return &styled, nil
+	return &styled, err
 }
 
 // combine sets what the request may set. Parameters are pointers and lists, which are nil where they were not sent.

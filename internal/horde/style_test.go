@@ -29,13 +29,30 @@ func TestRenderStyle(t *testing.T) {
 		{Text, "{p}{np}", "a###b", "a###b"},
 		{Text, "{{x}} {p.a} {p", "a", "{{x}} {p.a} {p"},
 	} {
-		if got := RenderStyle(c.kind, c.template, c.prompt, nil, nil); got != c.want {
+		if got, err := RenderStyle(c.kind, c.template, c.prompt, nil, nil); err != nil || got != c.want {
 			t.Errorf("%s %q with %q: %q, want %q", c.kind, c.template, c.prompt, got, c.want)
 		}
 	}
 }
 
 // The template that is taken where none is given changes no prompt that has the mark once at most, and something behind it.
+// A template with many places and a long prompt are small each, and terabytes together.
+func TestRenderingIsBounded(t *testing.T) {
+	t.Parallel()
+	prompt, places := strings.Repeat("a", 1<<20), strings.Repeat("{p}", 100_000)
+	if _, err := (&Style{Kind: Image, Prompt: places + "{np}"}).ApplyImage(&ImageSubmission{Prompt: &prompt}, &ImageSettings{}, &StyleDeclarations{}, nil); err != ErrInvalidPromptSize {
+		t.Errorf("an image: %v", err)
+	}
+	text := &Style{Kind: Text, Prompt: places}
+	if _, err := text.ApplyText(&TextSubmission{Prompt: &prompt}, &TextSettings{}, &StyleDeclarations{}, nil); err != ErrInvalidPromptSize {
+		t.Errorf("a text: %v", err)
+	}
+	short := "a"
+	if styled, err := text.ApplyText(&TextSubmission{Prompt: &short}, &TextSettings{}, &StyleDeclarations{}, nil); err != nil || len(*styled.Prompt) != 100_000 {
+		t.Errorf("a short prompt: %v", err)
+	}
+}
+
 func TestTheDefaultTemplateChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -45,7 +62,7 @@ func TestTheDefaultTemplateChangesNothing(t *testing.T) {
 			prompt += NegativeMark + part.Draw(t, "unwanted")
 		}
 		for _, kind := range []Kind{Image, Text} {
-			if got := RenderStyle(kind, "{p}{np}", prompt, nil, nil); got != prompt {
+			if got, err := RenderStyle(kind, "{p}{np}", prompt, nil, nil); err != nil || got != prompt {
 				t.Fatalf("%s: %q became %q", kind, prompt, got)
 			}
 		}
