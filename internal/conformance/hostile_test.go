@@ -533,3 +533,18 @@ func (x *target) tryMembers(try func(string, *http.Request) answer) {
 		}
 	}
 }
+
+// The filters do not look at a prompt that is too long for any model.
+func TestPromptsThatAreTooLongAreRefusedUnseen(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	mod, u := s.user(0, horde.Moderator), s.user(1000, 0)
+	s.exampleFilters(mod)
+	long := "zebracorn vermillex " + strings.Repeat("a", horde.LongestPrompt(horde.Image))
+	s.refused(s.call("POST", "/generate/async", u, fields{"prompt": long, "replacement_filter": false}), http.StatusBadRequest, "InvalidPromptSize")
+	if a := s.want(s.get(u.path(), mod), http.StatusOK); a.number("suspicious") != 0 {
+		t.Error("the filters have seen it")
+	}
+	s.refused(s.call("POST", "/generate/text/async", u, fields{"prompt": strings.Repeat("a", horde.LongestPrompt(horde.Text)+1)}), http.StatusBadRequest, "InvalidPromptSize")
+	s.refused(s.call("POST", "/generate/async", account{0, "bogus"}, fields{"prompt": long}), http.StatusUnauthorized, "InvalidAPIKey")
+}

@@ -153,6 +153,9 @@ func (e *Engine) SubmitText(ctx context.Context, c Caller, s *horde.TextSubmissi
 	return accepted, err
 }
 
+// tooLong tells that a prompt is longer than any that passes the checks, so that nobody looks at all of it.
+func (s *submission) tooLong() bool { return len(str(s.prompt)) > horde.LongestPrompt(s.kind) }
+
 // submit admits a submission, stores its source images without the lock, and queues it.
 func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf func() []string,
 	order func(*user, []horde.WorkerID) (*horde.Order, *horde.Error)) (Accepted, error) {
@@ -172,7 +175,7 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 			return Accepted{}, err
 		}
 	}
-	if s.style == nil { // what a style makes of the prompt is not known yet
+	if s.style == nil && !s.tooLong() { // what a style makes of the prompt is not known yet
 		if q := e.question(s.kind, str(s.prompt), modelsOf(), s.replace, nil); !q.Idle() {
 			j = e.judge(q)
 		}
@@ -197,6 +200,9 @@ func (e *Engine) submit(ctx context.Context, c Caller, s *submission, modelsOf f
 			}
 			if refusal == nil {
 				refusal = e.timedOut(c.Addr, now)
+			}
+			if refusal == nil && s.tooLong() {
+				refusal = horde.ErrInvalidPromptSize
 			}
 			if refusal == nil {
 				ask = e.question(s.kind, str(s.prompt), models, s.replace, &s.payer)

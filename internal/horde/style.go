@@ -139,15 +139,20 @@ func RenderStyle(kind Kind, template, prompt string, declared []StyleField, give
 	for i := 0; i < len(places); i += 2 {
 		size += strings.Count(template, places[i]) * (len(places[i+1]) - len(places[i]))
 	}
-	if size > maxRendered[kind] {
+	if size > LongestPrompt(kind) {
 		return "", ErrInvalidPromptSize
 	}
 	return strings.NewReplacer(places...).Replace(template), nil
 }
 
-// maxRendered is how many bytes a rendered template may have: as many as the longest prompt that passes the checks. A template may
-// name its places any number of times, so the sizes of it and of a prompt alone bound nothing.
-var maxRendered = map[Kind]int{Image: MaxImagePrompt, Text: MaxTextPrompt + TextPromptPerToken*maxContext}
+// LongestPrompt is how many bytes the longest prompt has that passes the checks of its kind. A rendered template may have as many:
+// it may name its places any number of times, so the sizes of it and of a prompt alone bound nothing.
+func LongestPrompt(kind Kind) int {
+	if kind == Image {
+		return MaxImagePrompt
+	}
+	return MaxTextPrompt + TextPromptPerToken*maxContext
+}
 
 // maxContext is the longest context that a request may ask for, in tokens.
 const maxContext = 1 << 20
