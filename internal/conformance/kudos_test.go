@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"horde/internal/horde"
 	"horde/internal/node"
 )
@@ -451,4 +453,46 @@ func TestHoldsCoverWhatWasPromised(t *testing.T) {
 	id = s.text(u, long)
 	s.deliverText(w, s.job(s.popText(w, "w", fields{"models": []string{"test/1B"}})), "x")
 	s.shows(s.status("text", id), fields{"done": true})
+}
+
+// The status chapter, 6: operators see for how long kudos have been set aside.
+func TestKudosTheOldestReservationHasAnAge(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *server) {
+		u := s.user(10_000, 0)
+		reserved := func(count, seconds float64) {
+			t.Helper()
+			all := prometheus.NewRegistry()
+			all.MustRegister(s.Engine)
+			families, err := all.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]float64{"horde_kudos_active_reservations": count, "horde_kudos_oldest_reservation_seconds": seconds}
+			for _, f := range families {
+				if v, asked := want[f.GetName()]; asked {
+					if got := f.GetMetric()[0].GetGauge().GetValue(); got != v {
+						t.Errorf("%s is %v, want %v", f.GetName(), got, v)
+					}
+					delete(want, f.GetName())
+				}
+			}
+			if len(want) > 0 {
+				t.Errorf("no %v", want)
+			}
+		}
+		reserved(0, 0)
+		long := fields{"prompt": "x", "models": []string{"test/7B"}, "params": fields{"max_length": 1024}}
+		first := s.text(u, long)
+		time.Sleep(10 * time.Second)
+		second := s.text(u, long)
+		time.Sleep(10 * time.Second)
+		reserved(2, 20)
+		s.want(s.call("DELETE", "/generate/text/status/"+first, anonymous, nil), http.StatusOK)
+		reserved(1, 10)
+		s.away(5 * time.Second) // a restart finds it again
+		reserved(1, 15)
+		s.want(s.call("DELETE", "/generate/text/status/"+second, anonymous, nil), http.StatusOK)
+		reserved(0, 0)
+	})
 }
