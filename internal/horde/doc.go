@@ -25,6 +25,13 @@
 // What a worker must have to take a request is [Order.Needs]: facts of the order that a worker's [Offer] is tested
 // against. Requests with equal needs are interchangeable for the test, which is what package dispatch builds on.
 //
+// # Files
+//
+// A file is named after the type or the rule that it holds. What callers send is in submission.go, polling.go, delivery.go and beside
+// what it changes (a [UserChange] beside [User]). check.go refuses a submission or lets it pass, accept.go makes an order of it,
+// needs.go and misfit.go say who may serve that, and packed.go keeps it small, by the codec in wire.go. refusals.go has what callers
+// are told.
+//
 // # Names
 //
 // Things that are strings or numbers on the wire have types of their own where mixing them up would hurt: [UserID],

@@ -236,3 +236,28 @@ func HashKey(salt, key string) string {
 	sum := sha256.Sum256([]byte(salt + key))
 	return hex.EncodeToString(sum[:])
 }
+
+// UserChange is the body of a change to a user.
+type UserChange struct {
+	Kudos                *float64 `json:"kudos"`
+	MonthlyKudos         *int64   `json:"monthly_kudos"`
+	UsageMultiplier      *float64 `json:"usage_multiplier" minimum:"0.1" maximum:"10"`
+	Moderator            *bool    `json:"moderator"`
+	Concurrency          *int     `json:"concurrency" minimum:"0" maximum:"500"`
+	WorkerInvited        *int     `json:"worker_invited" minimum:"0" maximum:"2147483647" published:"minimum=,maximum="`
+	Trusted              *bool    `json:"trusted"`
+	Flagged              *bool    `json:"flagged"`
+	Customizer           *bool    `json:"customizer"`
+	VPN                  *bool    `json:"vpn"`
+	Service              *bool    `json:"service"`
+	Education            *bool    `json:"education"`
+	Special              *bool    `json:"special"`
+	Filtered             *bool    `json:"filtered"`
+	ResetSuspicion       *bool    `json:"reset_suspicion"`
+	AdminComment         *string  `json:"admin_comment" minLength:"5" maxLength:"500"`
+	PublicWorkers        *bool    `json:"public_workers"`
+	Username             *string  `json:"username" minLength:"3" maxLength:"100"`
+	Contact              *string  `json:"contact" minLength:"5" maxLength:"500"`
+	GenerateProxyPasskey *bool    `json:"generate_proxy_passkey" default:"false"`
+	Undelete             *bool    `json:"undelete"`
+}

@@ -147,3 +147,14 @@ func (w *Worker) AddSample(v float64) {
 		w.Speed = w.Kind.BaselineSpeed()
 	}
 }
+
+// WorkerChange is the body of a change to a worker.
+type WorkerChange struct {
+	Maintenance        *bool   `json:"maintenance"`
+	MaintenanceMessage *string `json:"maintenance_msg" maxLength:"300" published:"maxLength="`
+	Paused             *bool   `json:"paused"`
+	Info               *string `json:"info" maxLength:"1000"`
+	// Name has 5 to 100 characters; a name equal to the present one is accepted whatever its length.
+	Name *string `json:"name" maxLength:"100" published:"minLength=5"`
+	Team *string `json:"team" maxLength:"36"`
+}
