@@ -342,8 +342,7 @@ func (e *Engine) ChangeSharedKey(ctx context.Context, key, id string, c *horde.S
 	})
 }
 
-// DeleteSharedKey removes a shared key, and cancels what was requested through it. What workers have in hand is still taken, and its
-// owner pays for it.
+// DeleteSharedKey removes a shared key. Its requests run on, and its owner pays for them.
 func (e *Engine) DeleteSharedKey(ctx context.Context, key, id string) error {
 	_, err := change(ctx, e, func() (struct{}, *batch, *horde.Error) {
 		k, err := e.ownSharedKey(key, id)
@@ -356,13 +355,8 @@ func (e *Engine) DeleteSharedKey(ctx context.Context, key, id string) error {
 	return err
 }
 
-// dropSharedKey removes a shared key, also from all styles, and cancels its requests.
+// dropSharedKey removes a shared key, also from all styles.
 func (e *Engine) dropSharedKey(k *sharedKey) {
-	for r := range k.requests {
-		if !r.Done() {
-			e.cancel(r)
-		}
-	}
 	for t := range e.stylesHaving[k.ID] {
 		t.SharedKey = horde.SharedKeyID{}
 		e.keepStyle(t)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -180,13 +179,6 @@ func TestTextsAreNotSearched(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations for a text of 60 KB", n)
 	}
-	began := time.Now()
-	for range 1000 {
-		s.Judge(long)
-	}
-	if took := time.Since(began); took > 50*time.Millisecond { // a thousandth of what a search takes
-		t.Errorf("1000 texts of 60 KB took %v", took)
-	}
 }
 
 func TestAgeRule(t *testing.T) {
@@ -281,12 +273,9 @@ func TestFiltersThatGoBackAndForth(t *testing.T) {
 	if late != nil {
 		t.Fatalf("%d are too slow", late)
 	}
-	began := time.Now()
+	// Without a limit this takes until the end of the world.
 	if score, _ := s.Score(strings.Repeat("a", 5000), UnderAgeToo); score != 1 || !slices.Equal(late, []int64{3}) {
 		t.Errorf("what takes too long has score %d, and was told of %d", score, late)
-	}
-	if took := time.Since(began); took > 20*MatchTime {
-		t.Errorf("it took %v", took)
 	}
 }
 
