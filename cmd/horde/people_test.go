@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,9 +70,10 @@ func TestLoginsAreConfiguredWithOurNamesAndThoseOfTheAIHorde(t *testing.T) {
 	}
 }
 
-func TestRegisterAtAHorde(t *testing.T) {
-	t.Parallel()
-	got, err := parse(t, "serve", "--data", t.TempDir(), "--sign-up-work", "8")
+// started is a horde as its options make it, and its address.
+func started(t *testing.T, options ...string) (*node.Node, string) {
+	t.Helper()
+	got, err := parse(t, append([]string{"serve", "--data", t.TempDir()}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,10 +90,10 @@ func TestRegisterAtAHorde(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- n.Serve(ctx, l) }()
-	defer func() {
+	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
 			t.Error(err)
@@ -99,8 +101,35 @@ func TestRegisterAtAHorde(t *testing.T) {
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	c := registerCommand{Name: "Ada", URL: "http://" + l.Addr().String() + "/"}
+	})
+	return n, "http://" + l.Addr().String() + "/"
+}
+
+// TestPagesShowResultsFromABucket lets the playground load what is kept elsewhere.
+func TestPagesShowResultsFromABucket(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	for place, origin := range map[string]string{
+		"s3://images?endpoint=http://127.0.0.1:9":                                      "http://127.0.0.1:9",
+		"s3://images?endpoint=http://127.0.0.1:9&public=https://images.example/at":     "https://images.example",
+		"s3://images?endpoint=http://127.0.0.1:9&public=https://eu.example&style=host": "https://images.eu.example",
+	} {
+		_, at := started(t, "--blobs", place)
+		resp, err := http.Get(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if policy := resp.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "img-src 'self' "+origin+";") {
+			t.Errorf("%s: %q, want %s", place, policy, origin)
+		}
+	}
+}
+
+func TestRegisterAtAHorde(t *testing.T) {
+	t.Parallel()
+	n, at := started(t, "--sign-up-work", "8")
+	c := registerCommand{Name: "Ada", URL: at}
 	if err := c.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

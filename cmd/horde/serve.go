@@ -392,7 +392,7 @@ func (f *serverFlags) pages(sessionKey string, logins []*login.Provider) func(*n
 		web.Mount(web.Site{
 			Title: n.Title, Noun: f.Noun, Version: n.Version, PublicURL: n.PublicURL, SourceURL: f.SourceURL, LogoURL: f.LogoURL, Accounts: n.Engine,
 			SiteVerification: f.SiteVerification, Logins: logins, SessionKey: sessionKey, SignUpWork: f.SignUpWork, Board: n.Board,
-			NoAnonymous: n.NoAnonymous, Landing: landing, NoHome: n.Board.HasLanding(), Log: n.Log, Ratings: n.RatingsPath(),
+			NoAnonymous: n.NoAnonymous, Landing: landing, NoHome: n.Board.HasLanding(), ImageOrigins: n.ImageOrigins(), Log: n.Log, Ratings: n.RatingsPath(),
 		}, r)
 	}
 }

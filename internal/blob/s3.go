@@ -135,6 +135,23 @@ func publicBase(ctx context.Context, place bucket.S3, public string) (string, er
 	return at.URI.String() + "/", nil
 }
 
+// Origin is where browsers load objects from, such as "https://images.example". It asks nobody.
+func (cfg S3Config) Origin(ctx context.Context) (string, error) {
+	place, err := cfg.place()
+	if err != nil {
+		return "", err
+	}
+	base, err := publicBase(ctx, place, strings.TrimRight(cfg.Public, "/"))
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return "", fmt.Errorf("the address of the bucket: %w", err)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
 // probe finds out, once, whether the service keeps the condition of a copy that must not replace an object: many ignore it.
 func (s *S3) probe(ctx context.Context) error {
 	if s.conditions.Load() != conditionsUnknown {

@@ -28,3 +28,19 @@ func (n *Node) openBlobs(ctx context.Context) (blob.Store, error) {
 	n.bucket = images
 	return images, nil
 }
+
+// ImageOrigins are the origins of results that are kept elsewhere, for pages that show them.
+func (n *Node) ImageOrigins() []string {
+	if n.Blobs == "" {
+		return nil
+	}
+	cfg, err := blob.ParseS3(n.Blobs)
+	if err == nil {
+		var origin string
+		if origin, err = cfg.Origin(context.Background()); err == nil {
+			return []string{origin}
+		}
+	}
+	n.logger().Warn("pages cannot show results: it is not known where they are", "error", err)
+	return nil
+}

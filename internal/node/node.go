@@ -417,10 +417,11 @@ func (n *Node) RatingsPath() string {
 
 // RatingsOrigins are the origins that images to rate come from, as far as they are not that of the page.
 func (n *Node) RatingsOrigins() []string {
+	origins := n.ImageOrigins()
 	if at := n.ratingsAddress(); n.RatingsHost != "" && at != "" {
-		return []string{at}
+		origins = append(origins, at)
 	}
-	return nil
+	return origins
 }
 
 // withRatings serves the ratings service below its prefix, and where a call is for its host.
