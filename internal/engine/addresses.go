@@ -195,6 +195,12 @@ func (e *Engine) unsafeRequester(u *user, s moderation.Safety, now time.Time) bo
 	return s == moderation.Unsafe
 }
 
+// hidden tells whether what comes from an address is marked as such, for workers to choose: in raid mode, of those who are not refused
+// for it. Texts never are.
+func (e *Engine) hidden(s moderation.Safety) bool {
+	return e.settings.RaidMode && s == moderation.Unsafe
+}
+
 // unsafeWorker refuses a worker for its address. In raid mode one that is unsafe is let in, and reported: see checkIn.
 func (e *Engine) unsafeWorker(u *user, s moderation.Safety) *horde.Error {
 	switch {

@@ -96,7 +96,7 @@ func (s *state) activateAlchemy(i *interrogation) {
 		f.of = i
 		f.entry = dispatch.FormEntry{
 			ID: f.ID, User: i.User, Priority: i.Priority, Created: i.Created.UnixNano(), Index: f.Index,
-			Needs: dispatch.FormNeeds{Name: f.AnnotationNeed(), Tiles: i.Tiles, SlowWorkers: i.SlowWorkers, TrustedWorkers: i.TrustedWorkers},
+			Needs: dispatch.FormNeeds{Name: f.AnnotationNeed(), Tiles: i.Tiles, SlowWorkers: i.SlowWorkers, TrustedWorkers: i.TrustedWorkers || i.Hidden},
 		}
 		s.alchemy.forms[f.ID] = f
 		state := f.State
@@ -163,7 +163,7 @@ func (e *Engine) SubmitAlchemy(ctx context.Context, c Caller, s *horde.AlchemySu
 		return horde.RequestID{}, refusal
 	}
 	i := &interrogation{Interrogation: horde.Interrogation{
-		ID: horde.NewRequestID(), User: u.ID, IP: c.Addr.String(), TrustedWorkers: horde.Truth(s.TrustedWorkers),
+		ID: horde.NewRequestID(), User: u.ID, IP: c.Peer.String(), TrustedWorkers: horde.Truth(s.TrustedWorkers),
 		SlowWorkers: s.SlowWorkers == nil || *s.SlowWorkers, Webhook: str(s.Webhook),
 	}}
 	refusal = e.takeSource(ctx, i, str(s.SourceImage))
@@ -176,6 +176,7 @@ func (e *Engine) SubmitAlchemy(ctx context.Context, c Caller, s *horde.AlchemySu
 			return horde.RequestID{}, nil, refusal
 		}
 		now := time.Now().UTC()
+		i.Hidden = e.hidden(safety) && !u.Has(horde.Trusted)
 		i.Created, i.Expires, i.Priority = now, now.Add(horde.Lifetime), e.book.Balance(u.ID).Spendable.Whole()
 		for n, fs := range s.Forms {
 			i.forms = append(i.forms, &form{Form: horde.Form{

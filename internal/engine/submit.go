@@ -104,6 +104,7 @@ func (e *Engine) SubmitImage(ctx context.Context, c Caller, s *horde.ImageSubmis
 		}
 		order := s.Order(account, targets, e.Random.Uint32())
 		order.Prompt = sub.passed
+		order.UnsafeIP = e.hidden(sub.safety)
 		if err := e.publish(order, account, pair != "", is(s.Shared), s.Results(), e.Random.Uint32()); err != nil {
 			return nil, err
 		}

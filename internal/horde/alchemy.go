@@ -18,6 +18,9 @@ type Interrogation struct {
 	IP   string    `json:"ip,omitempty"`
 
 	TrustedWorkers bool `json:"trusted_workers,omitempty"`
+	// Hidden marks one that came from an address known to be a proxy, by an account that is not trusted: only workers of trusted users
+	// get it.
+	Hidden bool `json:"hidden,omitempty"`
 	// SlowWorkers lets workers take the forms that need [SlowForm] or longer for one.
 	SlowWorkers bool   `json:"slow_workers,omitempty"`
 	Webhook     string `json:"webhook,omitempty"`
