@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -32,7 +33,7 @@ type effect struct {
 	try func(s *server, u account) string
 	// with is what must come of it with the role, and without without.
 	with, without string
-	// kudos is what the account has, 1000 where it says nothing.
+	// kudos is what the account has, 1000 where it says nothing; -1 stands for none at all.
 	kudos float64
 	open  []func(*node.Config)
 	// served starts all that runs beside the calls.
@@ -55,10 +56,7 @@ func tryEffects(t *testing.T, effects []effect) {
 					if e.served {
 						s.background(t)
 					}
-					kudos := e.kudos
-					if kudos == 0 {
-						kudos = 1000
-					}
+					kudos := max(0, cmp.Or(e.kudos, 1000))
 					u := s.user(kudos, roles&^(patron|subscriber))
 					for role, source := range map[horde.Roles]horde.SupportSource{patron: horde.SourcePatreon, subscriber: horde.SourceStripe} {
 						if roles&role != 0 {
