@@ -25,7 +25,7 @@ import (
 var updateDocs = flag.Bool("update", false, "write docs/roles.md from testdata/roles.txt")
 
 // callers are the columns of the matrix. What each of them is stands at the head of the file.
-var callers = strings.Fields("none wrong anonymous pseudonymous registered trusted moderator admin owner foreign shared")
+var callers = strings.Fields("none wrong anonymous pseudonymous registered customizer service education patron trusted moderator admin owner foreign shared")
 
 // roleRow is one row of the matrix.
 type roleRow struct {
@@ -271,6 +271,15 @@ func (s *server) tryRole(r *roleRow, body, caller string, cast *roleCast) string
 		as = s.userAs("", 1000, 0)
 	case "registered":
 		as = s.user(1000, 0)
+	case "customizer":
+		as = s.user(1000, horde.Customizer)
+	case "service":
+		as = s.user(1000, horde.Service)
+	case "education":
+		as = s.user(1000, horde.Education)
+	case "patron":
+		as = s.user(1000, 0)
+		s.supports(horde.SourcePatreon, horde.Supporter{User: as.id, Monthly: 5})
 	case "trusted":
 		as = s.user(1000, horde.Trusted)
 	case "moderator":
@@ -389,7 +398,8 @@ Made by ` + "`make roles`" + ` from internal/conformance/testdata/roles.txt, and
 
 Each operation stands with what every caller gets: the status of a success, or the status and the ` + "`rc`" + ` of a refusal. *none*
 sends no key, *wrong* one that nobody has, *shared* a shared key of the owner. *owner* owns what the call is about, *foreign* owns
-something else of the same kind; the other callers own nothing. *admin* is on the list of admins and has no role. *field* is a
+something else of the same kind; the other callers own nothing. *customizer*, *service* and *education* have that role alone, *patron*
+supports the horde at Patreon, *admin* is on the list of admins and has no role. *field* is a
 refusal that names the missing header or field. Below each table stands which members of the answer only some see.
 `)
 	section := ""
