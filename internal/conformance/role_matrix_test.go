@@ -416,7 +416,7 @@ refusal that names the missing header or field. Below each table stands which me
 			section = r.section
 			fmt.Fprintf(&b, "\n## %s\n\n| operation | %s |\n|---%s|\n", section, strings.Join(callers, " | "), strings.Repeat("|---", len(callers)))
 		}
-		name := "`" + r.method + " " + strings.NewReplacer("<:", "", ">", "}", "<", "{").Replace(r.path) + "`"
+		name := "`" + r.method + " " + shownPath(r.path) + "`"
 		var members []string
 		for _, body := range r.bodies {
 			if body != "" {
@@ -442,6 +442,17 @@ refusal that names the missing header or field. Below each table stands which me
 	}
 	flush()
 	return b.String()
+}
+
+// shownPath is a path with its objects in braces; a text that stands for itself has none.
+func shownPath(path string) string {
+	return inAngles.ReplaceAllStringFunc(path, func(m string) string {
+		kind := strings.Trim(m, "<>")
+		if literal, ok := strings.CutPrefix(kind, ":"); ok {
+			return literal
+		}
+		return "{" + kind + "}"
+	})
 }
 
 // sights tells what of an answer only some callers see.
