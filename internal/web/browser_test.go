@@ -72,6 +72,7 @@ func start(t *testing.T, change ...func(*node.Config)) *nodetest.Server {
 		c.Pages = func(n *node.Node, r *api.Router) {
 			web.Mount(web.Site{
 				Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Accounts: n.Engine, NoAnonymous: n.NoAnonymous, Log: n.Log,
+				Ratings: n.RatingsPath(),
 			}, r)
 		}
 	}}, change...)...)

@@ -24,13 +24,13 @@ import (
 )
 
 // withRatings is a node with a ratings service and its pages, to which clients share images.
-func withRatings(t *testing.T) *nodetest.Server {
-	return start(t, func(c *node.Config) {
+func withRatings(t *testing.T, change ...func(*node.Config)) *nodetest.Server {
+	return start(t, append([]func(*node.Config){func(c *node.Config) {
 		c.RatingsService, c.Sharing = true, horde.SharingOptIn
 		c.RatingsPages = func(n *node.Node, r *api.Router, prefix string) {
 			web.MountRatings(web.Site{Title: n.Title, Version: n.Version, PublicURL: n.PublicURL, Log: n.Log}, r, prefix, prefix+ratings.DocumentPath)
 		}
-	})
+	}}, change...)...)
 }
 
 // shared has so many images made that are shared, and returns the request.
@@ -236,5 +236,51 @@ func TestTheImagesOfARequestAreCompared(t *testing.T) {
 	b.shot("compared")
 	if a := s.Call("POST", "/generate/rate/"+id, "", map[string]any{"best": id}); a.Status != http.StatusBadRequest {
 		t.Errorf("rating it again: %d %s", a.Status, a.Text)
+	}
+}
+
+// What is made in the playground can be shared, and leads to where it is rated; of a model that is compared with itself both are shown.
+func TestThePlaygroundLeadsToTheRating(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	s := withRatings(t, func(c *node.Config) { c.Pairs = []string{"Deliberate"} })
+	w := online(t, s, "Deliberate", "")
+	other := &worker{s: s, key: w.key, image: "stable_diffusion"}
+	other.pop("/generate/pop", other.image)
+	w.work(t)
+	other.work(t)
+	_, artist := s.User("artist", 10_000, horde.Trusted)
+	b := open(t, s, desktop)
+	b.visit("/")
+	see[bool](b, "document.querySelector('details.key').open = true")
+	b.fill("#key", artist)
+	b.tolerate("status of 404") // when there is nothing left to rate
+	for model, c := range map[string]struct {
+		shared bool
+		images int
+		link   string
+	}{
+		"stable_diffusion": {false, 1, ""}, "stable_diffusion ": {true, 1, "Rate it"}, "Deliberate": {false, 2, "Which is better?"},
+	} {
+		b.visit("/")
+		b.until("document.querySelector('#image-model').options.length === 3")
+		b.fill("#image-model", strings.TrimSpace(model))
+		b.fill("#number", fmt.Sprint(c.images))
+		if c.shared {
+			b.click("#shared")
+		}
+		b.click("#go")
+		b.until(fmt.Sprintf("document.querySelectorAll('#result img').length === %d && [...document.querySelectorAll('#result img')].every(i => i.naturalWidth > 0) && !document.querySelector('#go').disabled", c.images))
+		if got := see[string](b, "document.querySelector('#result a[href*=request]')?.textContent ?? ''"); got != c.link {
+			t.Errorf("%s, shared %t: the link says %q, want %q", model, c.shared, got, c.link)
+		}
+		if n := see[int64](b, "document.querySelectorAll('#result a[download]').length"); n != int64(c.images) {
+			t.Errorf("%s: %d downloads, want %d", model, n, c.images)
+		}
+		if c.images == 2 {
+			b.shot("two")
+			b.click("#result a[href*=request]")
+			b.until("document.querySelectorAll('#pair img').length === 2")
+		}
 	}
 }

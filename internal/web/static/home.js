@@ -196,7 +196,7 @@ const style = asked.get('style') ? { id: asked.get('style'), kind: asked.get('ki
 function orderOf(kind) {
   if (style?.kind === kind) {
     const order = { prompt: $(`${kind}-prompt`).value, style: style.id };
-    return kind === 'text' ? order : { ...order, nsfw: false, censor_nsfw: true, r2: true };
+    return kind === 'text' ? order : { ...order, ...always() };
   }
   const text = id => $(id).value.trim();
   const models = text(`${kind}-model`) ? [text(`${kind}-model`)] : [];
@@ -204,10 +204,16 @@ function orderOf(kind) {
     return { prompt: $('text-prompt').value, params: { max_length: Number($('length').value) }, models };
   }
   const [width, height] = $('size').value.split('x').map(Number);
-  const params = { width, height, steps: Number($('steps').value), n: 1 };
+  const params = { width, height, steps: Number($('steps').value), n: Number($('number').value) };
   if (text('seed')) params.seed = text('seed');
   const prompt = text('image-prompt') + (text('negative') ? `###${text('negative')}` : '');
-  return { prompt, params, models, nsfw: false, censor_nsfw: true, r2: true };
+  return { prompt, params, models, ...always() };
+}
+
+// always is what goes with each request for images.
+function always() {
+  const how = { nsfw: false, censor_nsfw: true, r2: true };
+  return $('shared')?.checked ? { ...how, shared: true } : how;
 }
 
 const paths = {
@@ -244,7 +250,7 @@ async function pursue(request) {
     }
     const done = await wait(running, stop.signal);
     if (done.generations.length === 0) throw new Error(done.faulted ? 'The horde has given this request up: the workers that took it failed.' : 'There is no result.');
-    await show(kind, order, done);
+    await show(kind, order, done, running.id);
     say(`Done in ${lasting((Date.now() - began) / 1000)}.`);
   } catch (e) {
     if (stop.signal.aborted) {
@@ -344,7 +350,7 @@ function busy(is) {
 
 // --- A result ---
 
-async function show(kind, order, status) {
+async function show(kind, order, status, id) {
   const g = status.generations[0];
   const facts = element('ul', { className: 'facts' });
   const fact = (name, ...value) => facts.append(element('li', {}, `${name} `, element('b', {}, ...value)));
@@ -362,21 +368,28 @@ async function show(kind, order, status) {
     $('result').replaceChildren(text, facts, actions);
     return;
   }
-  const image = element('img', {
-    src: g.img, alt: order.prompt.split('###')[0], width: order.params.width, height: order.params.height,
+  const figures = status.generations.map((g, i, all) => {
+    const figure = element('figure', {}, element('img', {
+      src: g.img, alt: order.prompt.split('###')[0] + (all.length > 1 ? ` (${i + 1} of ${all.length})` : ''),
+    }));
+    if (order.params) Object.assign(figure.firstChild, { width: order.params.width, height: order.params.height });
+    if (g.censored) figure.append(element('p', { className: 'note warn', textContent: 'The worker found this image not safe and has replaced it.' }));
+    actions.append(element('a', { className: 'button', href: g.img, download: all.length > 1 ? `${g.seed}-${i + 1}.webp` : `${g.seed}.webp`, textContent: all.length > 1 ? `Download ${i + 1}` : 'Download' }));
+    return figure;
   });
-  actions.append(element('a', { className: 'button', href: g.img, download: `${g.seed}.webp`, textContent: 'Download' }));
   const again = element('button', { type: 'button', className: 'quiet', textContent: 'Keep the seed' });
   again.addEventListener('click', () => {
     $('seed').value = g.seed;
     $('seed').focus();
   });
   actions.append(again);
-  const figure = element('figure', {}, image);
-  if (g.censored) figure.append(element('p', { className: 'note warn', textContent: 'The worker found this image not safe and has replaced it.' }));
-  $('result').replaceChildren(figure, facts, actions);
+  const ratings = $('playground').dataset.ratings;
+  if (ratings && status.shared) {
+    actions.append(element('a', { className: 'button quiet', href: `${ratings}#request=${id}`, textContent: figures.length > 1 ? 'Which is better?' : 'Rate it' }));
+  }
+  $('result').replaceChildren(element('div', { className: figures.length > 1 ? 'pair' : '' }, ...figures), facts, actions);
   try {
-    await image.decode();
+    await Promise.all(figures.map(f => f.firstChild.decode()));
   } catch {
     fail('The image is made, but it could not be loaded. The download may work.');
   }
