@@ -479,6 +479,19 @@ func TestKudosAreGivenOnAPage(t *testing.T) {
 	if got := s.Call("GET", "/find_user", bobKey, nil).Body["kudos"]; got != 100.0 {
 		t.Errorf("Bob has %v", got)
 	}
+	form := ada.see("/transfer").Text
+	twice := url.Values{
+		"username": {"2"}, "amount": {"10"}, "form_token": {formToken.FindStringSubmatch(form)[1]},
+		"once": {regexp.MustCompile(`name="once" value="([A-Z2-7]+)"`).FindStringSubmatch(form)[1]},
+	}
+	for range 2 {
+		if page := ada.Send(s.URL+"/transfer", twice); !strings.Contains(page.Text, "10 kudos were given") {
+			t.Errorf("a form that is sent twice: %d %s", page.Status, page.Text)
+		}
+	}
+	if got := s.Call("GET", "/find_user", bobKey, nil).Body["kudos"]; got != 110.0 {
+		t.Errorf("after a form that was sent twice Bob has %v", got)
+	}
 	stranger := visitor(t, s)
 	page = stranger.send("/transfer", url.Values{"username": {"2"}, "amount": {"50"}, "src_api_key": {adaKey}})
 	if !strings.Contains(page.Text, "50 kudos were given to 2") {
@@ -509,7 +522,7 @@ func TestKudosAreGivenOnAPage(t *testing.T) {
 			t.Errorf("%v: %d %s", c.form, page.Status, page.Text)
 		}
 	}
-	if got := s.Call("GET", "/find_user", adaKey, nil).Body["kudos"]; got != 850.0 {
+	if got := s.Call("GET", "/find_user", adaKey, nil).Body["kudos"]; got != 840.0 {
 		t.Errorf("Ada has %v", got)
 	}
 }

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"strconv"
@@ -28,6 +29,7 @@ func (p *pages) showTransfer(w http.ResponseWriter, req *http.Request) {
 	if ended {
 		v.Problem = "Your session is over. Log in again, or use your key."
 	}
+	v.Once = rand.Text()
 	if to := req.URL.Query().Get("to"); len(to) <= maxEcho {
 		v.Transfer.To = to
 	}
@@ -40,6 +42,7 @@ func (p *pages) transfer(w http.ResponseWriter, req *http.Request) {
 	if !ok {
 		return
 	}
+	v.Once = rand.Text()
 	to, amount := strings.TrimSpace(req.PostForm.Get("username")), strings.TrimSpace(req.PostForm.Get("amount"))
 	if !req.PostForm.Has("username") || !req.PostForm.Has("amount") {
 		p.problem(w, req, http.StatusBadRequest, "transfer", v, "The form lacks a field.")
@@ -60,7 +63,12 @@ func (p *pages) transfer(w http.ResponseWriter, req *http.Request) {
 	default:
 		by.Key = strings.TrimSpace(req.PostForm.Get("src_api_key"))
 	}
-	given, err := p.Accounts.TransferBy(req.Context(), by, to, sum, "")
+	// A form that is sent twice gives once. Programs that send forms of their own have nothing of the kind.
+	once := ""
+	if text := req.PostForm.Get("once"); len(text) == len(v.Once) {
+		once = "page " + text
+	}
+	given, err := p.Accounts.TransferBy(req.Context(), by, to, sum, once)
 	var refused *horde.Error
 	switch {
 	case errors.Is(err, horde.ErrInvalidAPIKey):

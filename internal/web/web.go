@@ -175,6 +175,8 @@ type view struct {
 	Logins []*login.Provider
 	// FormToken goes into every form of a session.
 	FormToken string
+	// Once is another text each time that a form is shown which must not count twice, however often it is sent.
+	Once string
 	// Done says what was done.
 	Done string
 	// Shared tells that documents can be shown.
