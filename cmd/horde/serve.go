@@ -279,6 +279,9 @@ func (f *serverFlags) node() (node.Config, error) {
 	if u := f.RatingsURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
 		return cfg, errors.New("--ratings-url must begin with https:// or http://")
 	}
+	if strings.ContainsAny(f.RatingsHost, ":/ ") {
+		return cfg, errors.New("--ratings-host is a name alone, such as ratings.example: scheme and port are those of --public-url")
+	}
 	cfg.RatingsService, cfg.RatingsHost = f.Ratings || f.RatingsHost != "", f.RatingsHost
 	if cfg.RatingsService && f.RatingsURL != "" {
 		return cfg, errors.New("--ratings and --ratings-url exclude each other")

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -398,11 +399,13 @@ func (n *Node) openRatings(ctx context.Context, blobs blob.Store, codec *picture
 
 // ratingsAddress is where the world reaches the ratings service, empty where that is not known.
 func (n *Node) ratingsAddress() string {
-	switch scheme, _, known := strings.Cut(n.PublicURL, "://"); {
-	case !known:
+	switch at, err := url.Parse(n.PublicURL); {
+	case err != nil || at.Host == "":
 		return ""
+	case n.RatingsHost != "" && at.Port() != "":
+		return at.Scheme + "://" + net.JoinHostPort(n.RatingsHost, at.Port())
 	case n.RatingsHost != "":
-		return scheme + "://" + n.RatingsHost
+		return at.Scheme + "://" + n.RatingsHost
 	}
 	return strings.TrimRight(n.PublicURL, "/") + ratingsPrefix
 }
