@@ -66,7 +66,13 @@ func (s *Set) Judge(q Question) Judgement {
 		}
 		j.Score, j.Matches = s.Score(q.Prompt, 0)
 		if j.Score >= Stopped {
-			if !q.MayReplace {
+			// What shows only when letters are taken for others stands nowhere in the prompt, and cannot be replaced there.
+			disguised := false
+			if s.options.Fold {
+				plain, _ := s.score(q.Prompt, 0, false)
+				disguised = plain < Stopped
+			}
+			if !q.MayReplace || disguised {
 				j.Ruling = RefusedByFilter
 				return j
 			}

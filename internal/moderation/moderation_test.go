@@ -103,6 +103,13 @@ func TestScore(t *testing.T) {
 	if score, found := exampleSet(t, Options{Fold: true}).Score(leet, 0); score != 2 {
 		t.Errorf("folded: %d %q", score, found)
 	}
+	// What is disguised cannot be replaced, so it is refused; what stands there as it is can.
+	folding := exampleSet(t, Options{Fold: true})
+	for prompt, want := range map[string]Ruling{leet: RefusedByFilter, "zebracorn v3rm1ll3x": RefusedByFilter, "zebracorn vermillex": Passed, "a h0rse": Passed} {
+		if j := folding.Judge(Question{Prompt: prompt, Kind: horde.Image, MayReplace: true}); j.Ruling != want {
+			t.Errorf("%q is ruled %d, want %d", prompt, j.Ruling, want)
+		}
+	}
 }
 
 func TestReplace(t *testing.T) {

@@ -92,6 +92,10 @@ func Regex(filters []Filter, t FilterType) string {
 // Score is the suspicion of a prompt, 0 to 2, with what was found (accounts chapter, 7.4). Only the positive part counts. only
 // is a type to look with alone, or 0 for all.
 func (s *Set) Score(prompt string, only FilterType) (score int, matches []string) {
+	return s.score(prompt, only, s.options.Fold)
+}
+
+func (s *Set) score(prompt string, only FilterType, folding bool) (score int, matches []string) {
 	matches = []string{}
 	if s.options.Off {
 		return 0, matches
@@ -101,7 +105,7 @@ func (s *Set) Score(prompt string, only FilterType) (score int, matches []string
 	if startsSpaced(positive) {
 		score, matches = larger(score, matches)(s.scoreText(positive, normalise(positive, true), only))
 	}
-	if s.options.Fold {
+	if folding {
 		folded := fold(positive)
 		score, matches = larger(score, matches)(s.scoreText(positive, normalise(folded, true), only))
 	}
