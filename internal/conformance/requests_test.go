@@ -83,21 +83,6 @@ func TestRequests4WidthsAreMultiplesOf64AndNumbers(t *testing.T) {
 	}
 }
 
-// Programs in JavaScript count UTF-16 and cut a prompt in the middle of an emoji.
-func TestPromptsThatEndInHalfAnEmoji(t *testing.T) {
-	t.Parallel()
-	s := open(t)
-	u, w := s.user(0, 0), s.user(0, 0)
-	s.want(s.call("POST", "/generate/async", u, `{"prompt":"a fox \ud83e","models":["Deliberate"]}`), http.StatusAccepted)
-	if got := s.popImage(w, "painter", nil).str("payload", "prompt"); got != "a fox \ufffd" {
-		t.Errorf("the worker gets %q", got)
-	}
-	s.want(s.call("POST", "/generate/text/async", u, `{"prompt":"a fox \ud83e"}`), http.StatusAccepted)
-	if got := s.popText(w, "scribe", nil).str("payload", "prompt"); got != "a fox \ufffd" {
-		t.Errorf("the worker gets %q", got)
-	}
-}
-
 func TestRequests5SeedsThatAreTextBecomeNumbers(t *testing.T) {
 	t.Parallel()
 	example(t, "requests", 5)

@@ -11,7 +11,7 @@ import "encoding/json"
 
 // ImageSubmission is the body of an image request.
 type ImageSubmission struct {
-	Prompt            *string            `json:"prompt" required:"true" minLength:"1" repair:"true"`
+	Prompt            *string            `json:"prompt" required:"true" minLength:"1"`
 	Params            *ImageSettings     `json:"params"`
 	NSFW              *bool              `json:"nsfw" default:"false"`
 	CensorNSFW        *bool              `json:"censor_nsfw" default:"false"`
@@ -101,7 +101,7 @@ type ExtraText struct {
 
 // TextSubmission is the body of a text request.
 type TextSubmission struct {
-	Prompt            *string            `json:"prompt" argument:"true" repair:"true"`
+	Prompt            *string            `json:"prompt" argument:"true"`
 	Params            *TextSettings      `json:"params"`
 	Softprompt        *string            `json:"softprompt" minLength:"1"`
 	TrustedWorkers    *bool              `json:"trusted_workers" default:"false"`
