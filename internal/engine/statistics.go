@@ -103,7 +103,7 @@ func (s *statistics) addMinute(d store.Document) error {
 	number := 0
 	if _, rest, found := strings.Cut(d.ID, " "); found {
 		var err error
-		if number, err = strconv.Atoi(rest); err != nil || number < 0 || number > maxPages {
+		if number, err = strconv.Atoi(rest); err != nil || number < 0 || number >= maxPages {
 			return fmt.Errorf("there is no page %q", rest)
 		}
 	}
@@ -126,8 +126,8 @@ func (s *statistics) addMinute(d store.Document) error {
 	return nil
 }
 
-// maxPages is more than there ever are.
-const maxPages = 10_000
+// maxPages is how many pages a minute can have: more models are not counted.
+const maxPages = (horde.MaxHourModels + pageModels - 1) / pageModels
 
 // hourID names the document of an hour.
 func (s *statistics) hourID(at int64) string { return fmt.Sprintf("%s %d", s.kind, at) }
@@ -160,18 +160,19 @@ func (e *Engine) tally(j *job, now time.Time) {
 	st := e.statistics[o.Kind]
 	e.fold(st, now)
 	st.Add(now, j.Model, asked(o))
-	e.note(st, st.pages[0])
+	e.keepPage(st, st.pages[0])
 	p := st.pageOf[j.Model]
 	if _, counted := st.Minute.Models[j.Model]; counted && p == nil {
 		p = st.page((len(st.Minute.Models) - 1) / pageModels)
 		st.enter(j.Model, p)
 	}
 	if p != nil && p.number > 0 {
-		e.note(st, p)
+		e.keepPage(st, p)
 	}
 }
 
-func (e *Engine) note(st *statistics, p *minutePage) {
+// keepPage notes that a page has changed.
+func (e *Engine) keepPage(st *statistics, p *minutePage) {
 	e.open.document(minuteDocument, st.pageID(p.number), p)
 }
 
@@ -200,7 +201,7 @@ func (e *Engine) fold(st *statistics, now time.Time) {
 			e.open.forgetDocument(minuteDocument, st.pageID(p.number))
 		}
 		st.turn()
-		e.note(st, st.pages[0])
+		e.keepPage(st, st.pages[0])
 		e.open.document(hourDocument, st.hourID(f.Hour.At), &tally[*horde.StatHour]{of: f.Hour})
 	}
 	if f.Past != nil {

@@ -36,7 +36,7 @@ const (
 
 // Bounds on how many names of models are counted: strangers can make up any. Results beyond them count in the totals only.
 const (
-	maxHourModels = 2_000
+	MaxHourModels = 2_000 // in an hour, and in the running minute
 	maxAllModels  = 10_000
 )
 
@@ -118,7 +118,7 @@ func (s *Statistics) Fold(now time.Time) (f Folded) {
 		}
 		h.Tally.add(m.Tally)
 		h.Minutes = append(h.Minutes, [3]int64{m.At % minutesOfHour, m.Results, m.Things})
-		addModels(h.Models, m.Models, maxHourModels)
+		addModels(h.Models, m.Models, MaxHourModels)
 		*m = StatMinute{At: minute}
 		f.Hour = h
 	}
@@ -159,7 +159,7 @@ func (s *Statistics) Add(now time.Time, model string, things int64) {
 	if m.Models == nil {
 		m.Models = map[string]int64{}
 	}
-	if _, ok := m.Models[model]; ok || len(m.Models) < maxHourModels {
+	if _, ok := m.Models[model]; ok || len(m.Models) < MaxHourModels {
 		m.Models[model]++
 	}
 }

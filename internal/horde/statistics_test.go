@@ -191,7 +191,7 @@ func TestStatisticsKnowSoManyModels(t *testing.T) {
 	t.Parallel()
 	s, now, n := NewStatistics(), statEpoch, 0
 	for range 8 {
-		for range maxHourModels + 10 {
+		for range MaxHourModels + 10 {
 			s.count(now, time.Duration(n).String(), 1, 5)
 			n++
 		}
